@@ -32,7 +32,7 @@ struct TensorMap {
   TensorMapSwizzle swizzle;
   uint8_t l2_promotion;       // 0 none, 1 = 64 B, 2 = 128 B, 3 = 256 B
   TensorMapFill fill;
-  uint8_t reserved[6];        // zero
+  uint8_t reserved[14];       // zero
 
   uint64_t dim(int d) const { return global_dim[d] == 0 ? uint64_t{1} << 32 : global_dim[d]; }
   int rank() const { return rank_minus_1 + 1; }
