@@ -1,0 +1,37 @@
+// Every data access of the virtual machine goes through here: address windows are resolved, bounds, alignment and
+// never-written bytes are judged, and (a later room, check/) races. One place to instrument.
+#pragma once
+
+#include <cstdint>
+
+#include "driver/virtual/exec/machine.h"
+
+namespace ptxops::virt {
+
+enum class Space : uint8_t { generic, global, shared, shared_cluster, local, param, constant };
+enum class AccessKind : uint8_t { load, store, atomic };
+enum class Proxy : uint8_t { generic, async, tensormap };
+
+struct Access {
+  Space space = Space::generic;
+  AccessKind kind = AccessKind::load;
+  Proxy proxy = Proxy::generic;
+  uint32_t size = 0;       // bytes
+  uint32_t alignment = 1;  // required alignment in bytes
+};
+
+// Host address of [address, address + access.size) for `lane` of `warp`, or nullptr after recording a fault.
+// Stores and atomics mark the bytes written. `lane` -1: the access belongs to no single lane (bulk copies).
+std::byte* resolve(Warp& warp, const Op& op, int lane, uint64_t address, const Access& access);
+
+// The same for a range of one CTA's shared memory by CTA-relative offset (bulk copies, matrix tiles).
+std::byte* resolve_shared(Warp& warp, const Op& op, int lane, Cta& target, uint32_t offset, const Access& access);
+
+// CTA that a .shared::cluster (or plain shared) address names, with the offset inside it; nullptr after a fault.
+Cta* shared_target(Warp& warp, const Op& op, int lane, uint32_t address, uint32_t& offset);
+
+// Time model: global traffic of [address, address + size): L2 hit or DRAM, by 128-byte lines first touched by
+// this grid. Returns the modelled latency in cycles.
+uint32_t charge_global(Grid& grid, uint64_t address, uint32_t size);
+
+}  // namespace ptxops::virt

@@ -1,0 +1,216 @@
+// The state of the virtual machine while a grid runs: grid, cluster, CTA, warp and its splits.
+// A cluster and everything in it is run by one worker thread at a time; only Grid, Device memory and the fault
+// slot are shared between workers.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "driver/virtual/exec/op.h"
+#include "driver/virtual/time/calendar.h"
+
+namespace ptxops::virt {
+
+class Memory;
+struct Allocation;
+struct Code;
+struct Grid;
+struct Cluster;
+struct Cta;
+
+struct Dim3 {
+  uint32_t x = 1, y = 1, z = 1;
+  uint64_t count() const { return uint64_t{x} * y * z; }
+};
+
+// ---- Address windows -------------------------------------------------------------------------------------------
+// Generic address = window base + offset; global, constant and kernel-parameter addresses are host addresses.
+// A .shared::cta address is an offset into the CTA's window. A .shared::cluster address adds (rank + 1) << 24;
+// an offset without rank bits names the executing CTA itself, as on hardware.
+inline constexpr uint64_t kSharedWindow = 0x0100'0000'0000'0000ull;
+inline constexpr uint64_t kLocalWindow = 0x0200'0000'0000'0000ull;
+inline constexpr uint64_t kWindowMask = 0xff00'0000'0000'0000ull;
+inline constexpr uint32_t kClusterRankShift = 24;
+inline constexpr uint32_t kSharedReserved = 1024;          // the system's share at the start of every CTA's window
+inline constexpr uint32_t kSharedMax = 1024 + 232448 + 0;  // 227 KB opt-in maximum behind it
+
+// ---- Faults ----------------------------------------------------------------------------------------------------
+enum class FaultKind : uint8_t {
+  none, illegal_address, misaligned, never_written, illegal_instruction, barrier, deadlock, timeout, trap, unsupported
+};
+const char* name(FaultKind);
+struct Fault {
+  FaultKind kind = FaultKind::none;
+  std::string text;  // complete report: what, kernel, CTA, warp, lane, line, source, address
+};
+
+// How strictly memory is judged (environment PTXOPS_CHECK). `full` also reports loads of never-written bytes.
+enum class CheckLevel : uint8_t { off, bounds, full };
+
+// ---- Waiting ---------------------------------------------------------------------------------------------------
+// A sleeping split sits on exactly one wait list. Waking moves it to its warp's runnable splits.
+struct Split;
+struct WaitList {
+  std::vector<Split*> splits;
+  bool empty() const { return splits.empty(); }
+};
+enum class WaitKind : uint8_t { none, mbarrier, named_barrier, cluster_barrier, lanes, reconvergence, setmaxnreg, async };
+
+// Where diverged lanes of a warp meet again: the immediate post-dominator of the branch that split them.
+struct Reconvergence {
+  const Op* at = nullptr;          // first op behind the meeting point; nullptr: the function's return
+  uint32_t expected = 0, arrived = 0;
+  Reconvergence* parent = nullptr;
+  struct Frame* frame = nullptr;
+};
+
+// One activation of a function by a split.
+struct Frame {
+  const Code* code = nullptr;
+  std::byte* regs = nullptr;
+  const Op* return_to = nullptr;   // nullptr for the kernel itself
+  uint32_t local_base = 0;         // offset of this activation's variables in each lane's local memory
+  Frame* caller = nullptr;
+  const Op* call = nullptr;
+};
+
+// Lanes of a warp that execute together.
+struct Split {
+  Warp* warp = nullptr;
+  const Op* pc = nullptr;
+  uint32_t mask = 0;
+  Frame* frame = nullptr;
+  Reconvergence* reconvergence = nullptr;
+  WaitKind waiting = WaitKind::none;
+  WaitList* list = nullptr;
+  std::string (*describe)(const Split&) = nullptr;  // for deadlock reports: what it waits for
+  uint64_t wait_a = 0, wait_b = 0;                  // the waiter's own data (barrier address, phase, ...)
+  bool spurious = false;                            // woken without cause: try_wait answers false
+};
+
+// Groups of asynchronous operations that commit/wait instructions count (cp.async and bulk groups per lane,
+// wgmma per warp): completion times only, since data effects are applied by AsyncQueue.
+struct Warp {
+  // Hot: the running split's state, kept here by the scheduler.
+  std::byte* regs = nullptr;   // frame base
+  const Op* pc = nullptr;
+  uint32_t mask = 0;
+  uint32_t id = 0;             // warp index within its CTA
+  uint64_t clock = 0;          // modelled cycles since the cluster started
+  uint64_t load_ready = 0;     // modelled time at which the latest load's result arrives
+  uint64_t issued = 0;         // warp instructions executed
+  Cta* cta = nullptr;
+  Split* split = nullptr;      // the running split
+  const Allocation* last_allocation = nullptr;  // hit cache of global bounds checks
+
+  uint32_t exited = 0;         // lanes that ended
+  uint32_t present = 0;        // lanes that exist (last warp of a CTA may be partial)
+  std::vector<std::unique_ptr<Split>> splits;   // all live splits, runnable or asleep
+  std::deque<Split*> runnable;
+  bool queued = false;         // on the cluster's ready queue
+  std::vector<std::unique_ptr<Reconvergence>> records;
+  std::vector<std::unique_ptr<Frame>> frames;
+  std::vector<std::byte*> spare;                // register frames returned by calls
+  std::unique_ptr<std::byte[]> local;           // local memory: lane-major, local_size bytes a lane
+  std::unique_ptr<uint8_t[]> local_shadow;
+  uint32_t local_size = 0, local_used = 0;
+  uint32_t max_registers = 0;                   // setmaxnreg state
+  std::unique_ptr<struct AsyncState> async;     // bulk/cp.async/wgmma group bookkeeping (async/)
+
+  uint32_t live() const { return present & ~exited; }
+
+  template <class T> T* reg(uint32_t offset) { return reinterpret_cast<T*>(regs + offset); }
+  uint32_t& pred(uint32_t offset) { return *reinterpret_cast<uint32_t*>(regs + offset); }
+  // Value of a warp-uniform operand: the first of `lanes`.
+  template <class T> T uniform(uint32_t offset, uint32_t lanes) { return reg<T>(offset)[__builtin_ctz(lanes)]; }
+
+  // Records a fault for `op`; `lane` is -1 where no single lane is to blame.
+  Step fault(const Op& op, int lane, FaultKind kind, const std::string& what);
+  // Puts the running split to sleep on `list`; return Step::block or Step::sleep afterwards.
+  void wait_on(WaitList& list, WaitKind kind, std::string (*describe)(const Split&), uint64_t a = 0, uint64_t b = 0);
+};
+
+struct NamedBarrier {
+  uint32_t arrived_threads = 0, expected_threads = 0;
+  uint64_t arrived_warps = 0;  // bit set
+  uint32_t generation = 0;
+  uint32_t reduction = 0;      // barrier.red accumulator
+  uint64_t release_clock = 0;
+  WaitList waiters;
+  struct Result { uint32_t generation; uint32_t value; uint64_t clock; } last{};
+};
+
+// Side data of an mbarrier whose 8 bytes live in shared memory: who waits, when its phases completed.
+struct MbarrierInfo {
+  WaitList waiters;
+  uint64_t phase_clock = 0;    // modelled completion time of the latest phase
+  uint64_t pending_clock = 0;  // latest arrival or delivery into the current phase
+};
+
+struct Cta {
+  Cluster* cluster = nullptr;
+  Dim3 id;                     // %ctaid
+  uint32_t rank = 0;           // %cluster_ctarank
+  uint32_t sm = 0;             // %smid
+  std::unique_ptr<std::byte[]> storage;
+  std::byte* smem = nullptr;   // smem[offset] is the byte at .shared::cta address `offset`
+  uint32_t smem_end = 0;       // one past the last valid address; valid from kSharedReserved
+  std::unique_ptr<uint8_t[]> smem_shadow;  // bit per byte: written
+  std::vector<std::unique_ptr<Warp>> warps;
+  uint32_t warps_done = 0;
+  bool exited() const { return warps_done == warps.size(); }
+  std::array<NamedBarrier, 16> barriers;
+  std::unordered_map<uint32_t, MbarrierInfo> mbarriers;  // by shared address
+  int64_t free_registers = 0;  // setmaxnreg pool of this CTA, in registers
+  WaitList register_waiters;
+  std::array<uint64_t, 4> issue_cycles{};  // by sub-core
+  std::array<Calendar, 4> tensor;          // tensor cores by sub-core
+  Calendar tma;                            // the SM's copy engine
+};
+
+// An asynchronous operation whose effects have been requested but not applied. The queue is drained between
+// warp slices, so code that does not wait properly sees stale data.
+struct AsyncOp {
+  std::function<void()> apply;
+};
+
+struct Cluster {
+  Grid* grid = nullptr;
+  Dim3 id;                     // cluster coordinates
+  uint64_t index = 0;
+  std::vector<std::unique_ptr<Cta>> ctas;
+  std::deque<Warp*> ready;
+  std::deque<AsyncOp> async;
+  uint32_t warps_live = 0;
+  // barrier.cluster
+  uint32_t arrived_threads = 0, expected_threads = 0, barrier_phase = 0;
+  uint64_t barrier_clock = 0, barrier_release = 0;
+  WaitList barrier_waiters;
+  uint64_t end_clock = 0;
+  uint64_t progress = 0;       // counts what another warp could be waiting for: stores, arrivals, exits
+  uint32_t cta_count() const { return static_cast<uint32_t>(ctas.size()); }
+
+  void wake(WaitList& list);
+  void wake(Split& split);
+};
+
+// Traffic of one grid, for the time model and for reports.
+struct Counters {
+  std::atomic<uint64_t> instructions{0}, dram_bytes{0}, l2_bytes{0}, mma_macs{0};
+};
+
+struct LaunchResult {
+  Fault fault;                    // kind none on success
+  double modelled_seconds = 0;    // modelled, never measured
+  uint64_t instructions = 0, dram_bytes = 0, l2_bytes = 0, mma_macs = 0;
+};
+
+}  // namespace ptxops::virt
