@@ -148,8 +148,19 @@ struct NamedBarrier {
   struct Result { uint32_t generation; uint32_t value; uint64_t clock; } last{};
 };
 
-// Side data of an mbarrier whose 8 bytes live in shared memory: who waits, when its phases completed.
+// State of an mbarrier; its 8 bytes in shared memory are an image of it (async/mbarrier.h).
+struct MbarrierState {
+  uint64_t phase = 0;
+  uint32_t pending = 0, expected = 0;
+  int32_t tx = 0;
+};
+
+// What is known of an mbarrier beside its 8 bytes: its state, who waits, when its phases completed.
 struct MbarrierInfo {
+  bool live = false;           // initialised and not invalidated
+  MbarrierState state;
+  uint32_t init_line = 0;      // PTX line of its mbarrier.init
+  uint64_t in_flight = 0;      // bytes of copies issued for it and not yet delivered
   WaitList waiters;
   uint64_t phase_clock = 0;    // modelled completion time of the latest phase
   uint64_t pending_clock = 0;  // latest arrival or delivery into the current phase
