@@ -5,10 +5,11 @@
 #include <cstdint>
 
 #include "driver/virtual/exec/machine.h"
+#include "driver/virtual/isa/types.h"
 
 namespace ptxops::virt {
 
-enum class Space : uint8_t { generic, global, shared, shared_cluster, local, param, constant };
+using isa::Space;  // a .param access is local where the address lies in the local window (arguments of calls)
 enum class AccessKind : uint8_t { load, store, atomic };
 enum class Proxy : uint8_t { generic, async, tensormap };
 

@@ -40,7 +40,7 @@ inline constexpr uint64_t kLocalWindow = 0x0200'0000'0000'0000ull;
 inline constexpr uint64_t kWindowMask = 0xff00'0000'0000'0000ull;
 inline constexpr uint32_t kClusterRankShift = 24;
 inline constexpr uint32_t kSharedReserved = 1024;          // the system's share at the start of every CTA's window
-inline constexpr uint32_t kSharedMax = 1024 + 232448 + 0;  // 227 KB opt-in maximum behind it
+inline constexpr uint32_t kSharedOptinMax = 232448;        // 227 KB: what a CTA may have behind it
 
 // ---- Faults ----------------------------------------------------------------------------------------------------
 enum class FaultKind : uint8_t {
@@ -76,10 +76,9 @@ struct Reconvergence {
 struct Frame {
   const Code* code = nullptr;
   std::byte* regs = nullptr;
-  const Op* return_to = nullptr;   // nullptr for the kernel itself
+  const Op* call = nullptr;        // the op to return behind; nullptr for the kernel itself
   uint32_t local_base = 0;         // offset of this activation's variables in each lane's local memory
   Frame* caller = nullptr;
-  const Op* call = nullptr;
 };
 
 // Lanes of a warp that execute together.
@@ -113,12 +112,14 @@ struct Warp {
 
   uint32_t exited = 0;         // lanes that ended
   uint32_t present = 0;        // lanes that exist (last warp of a CTA may be partial)
-  std::vector<std::unique_ptr<Split>> splits;   // all live splits, runnable or asleep
+  std::vector<Split*> splits;                   // all live splits: running, runnable or asleep
   std::deque<Split*> runnable;
   bool queued = false;         // on the cluster's ready queue
-  std::vector<std::unique_ptr<Reconvergence>> records;
-  std::vector<std::unique_ptr<Frame>> frames;
-  std::vector<std::byte*> spare;                // register frames returned by calls
+  std::vector<std::unique_ptr<Split>> split_storage;             // with the free ones below
+  std::vector<Split*> free_splits;
+  std::vector<std::unique_ptr<Reconvergence>> record_storage;
+  std::vector<Reconvergence*> free_records;
+  std::vector<std::unique_ptr<Frame>> frames;   // activations, the kernel's first
   std::unique_ptr<std::byte[]> local;           // local memory: lane-major, local_size bytes a lane
   std::unique_ptr<uint8_t[]> local_shadow;
   uint32_t local_size = 0, local_used = 0;
@@ -131,6 +132,14 @@ struct Warp {
   uint32_t& pred(uint32_t offset) { return *reinterpret_cast<uint32_t*>(regs + offset); }
   // Value of a warp-uniform operand: the first of `lanes`.
   template <class T> T uniform(uint32_t offset, uint32_t lanes) { return reg<T>(offset)[__builtin_ctz(lanes)]; }
+
+  // Splits and meeting points (control.cpp).
+  Split& new_split(const Op* pc, uint32_t mask, Frame* frame, Reconvergence* reconvergence);
+  void drop_split(Split& split);
+  Reconvergence& new_record(const Op* at, uint32_t expected, Reconvergence* parent, Frame* frame);
+  void release_if_met(Reconvergence& record);
+  // Ends `lanes` of the running split.
+  Step exit_lanes(uint32_t lanes);
 
   // Records a fault for `op`; `lane` is -1 where no single lane is to blame.
   Step fault(const Op& op, int lane, FaultKind kind, const std::string& what);

@@ -1,0 +1,62 @@
+// A launched grid, shared by the workers that run its clusters.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "driver/virtual/exec/machine.h"
+#include "driver/virtual/exec/program.h"
+
+namespace ptxops::virt {
+
+struct LaunchDesc {
+  const Program* program = nullptr;  // must outlive the launch
+  const Kernel* kernel = nullptr;
+  Memory* memory = nullptr;
+  int device = 0;
+  uint32_t sm_count = 132;
+  Dim3 grid, block, cluster;         // cluster {1,1,1} when there is none
+  bool explicit_cluster = false;
+  uint32_t dynamic_smem = 0;         // bytes
+  std::vector<std::byte> params;     // kernel->param_bytes
+};
+
+struct Grid {
+  LaunchDesc desc;
+  uint64_t id = 0;
+  uint64_t params = 0;               // device address of the parameter block
+  uint32_t smem_bytes = 0;           // static + dynamic, behind the reserved kilobyte
+  uint64_t clusters_total = 0;
+  uint32_t ctas_per_sm = 1;          // that fit at once
+  uint8_t epoch = 0;                 // tag of lines first touched by this grid (time model)
+  Counters counters;
+  std::atomic<bool> aborted{false};
+  std::function<void(const LaunchResult&)> done;
+
+  // Under the engine's lock.
+  uint64_t next_cluster = 0, resident = 0, resident_limit = 1;
+  std::deque<std::unique_ptr<Cluster>> suspended;
+  std::vector<uint64_t> durations;   // modelled cycles, by cluster index
+
+  const Kernel& kernel() const { return *desc.kernel; }
+  void record(Fault fault);          // the first one wins; aborts the grid
+  Fault take_fault();
+
+ private:
+  std::mutex fault_mutex_;
+  Fault fault_;
+};
+
+// Builds cluster number `index` of the grid with its CTAs, warps and register frames.
+std::unique_ptr<Cluster> make_cluster(Grid& grid, uint64_t index);
+
+enum class ClusterState { finished, spinning, aborted };
+// Runs the cluster until it finishes, faults, or only spins (then another cluster may have to run first).
+ClusterState run_cluster(Cluster& cluster);
+
+// Modelled duration of the finished grid, in seconds.
+double modelled_seconds(const Grid& grid);
+
+}  // namespace ptxops::virt
