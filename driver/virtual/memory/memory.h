@@ -1,9 +1,10 @@
 // Device memory of the virtual H800: one address space for all virtual devices of the process.
 //
-// A device pointer is the host address of the same byte, so the executor dereferences it directly. The space is one
-// reservation: arena 0..devices-1 for the devices, one more for pinned host memory. Allocations lie in 64 KiB
-// granules separated by inaccessible guard granules (small ones share a granule, separated by redzones), so that
-// find() is two loads and no lock. Fresh bytes read as 0xFF (NaN in every float format) without being resident.
+// A device pointer is the host address of the same byte, so the executor dereferences it directly. The space
+// is one reservation: arena 0..devices-1 for the devices, one more for pinned host memory. Allocations lie in
+// 64 KiB granules separated by inaccessible guard granules (small ones share a granule, separated by
+// redzones), so that find() is two loads and no lock. Fresh bytes read as 0xFF (NaN in every float format)
+// without being resident.
 #pragma once
 
 #include <atomic>
@@ -15,13 +16,13 @@
 
 namespace ptxops::virt {
 
-// One allocation. Everything but `live` is immutable once published; records outlive the memory (the last 65,536
-// freed ones are remembered for reports), so a pointer obtained from find() stays readable.
+// One allocation. Everything but `live` is immutable once published; records outlive the memory (the last
+// 65,536 freed ones are remembered for reports), so a pointer obtained from find() stays readable.
 struct Allocation {
   uint64_t base = 0;
   uint64_t size = 0;
-  // One bit for each byte, set = written at least once: byte base+i is bit i%8 of shadow[i/8]. nullptr: the bytes
-  // are not tracked and count as written (host and managed memory, where the host writes unseen).
+  // One bit for each byte, set = written at least once: byte base+i is bit i%8 of shadow[i/8]. nullptr: the
+  // bytes are not tracked and count as written (host and managed memory, where the host writes unseen).
   uint8_t* shadow = nullptr;
   uint32_t id = 0;        // 1, 2, ... in order of allocation, for reports
   int32_t device = 0;     // owner; kHostDevice for host memory
@@ -32,8 +33,8 @@ struct Allocation {
 
 inline constexpr int kHostDevice = -1;
 inline constexpr int kMaxDevices = 32;
-inline constexpr uint64_t kArenaBytes = uint64_t{128} << 30;    // addresses of one device
-inline constexpr uint64_t kDeviceBytes = uint64_t{80} << 30;    // memory that a device reports and hands out
+inline constexpr uint64_t kArenaBytes = uint64_t{128} << 30;  // addresses of one device
+inline constexpr uint64_t kDeviceBytes = uint64_t{80} << 30;  // memory that a device reports and hands out
 inline constexpr uint64_t kAllocationAlignment = 512;
 inline constexpr uint8_t kFreshByte = 0xFF;
 
@@ -51,12 +52,14 @@ class Memory {
   // One line about an address for reports: what it lies in, or how far it is from what (freed ones included).
   std::string describe(uint64_t address) const;
 
-  // A new allocation on `device` (or kHostDevice), 512-byte aligned, every byte 0xFF and never written; nullptr when
-  // the device's 80 GiB or the arena is exhausted, or size is 0. `tracked` = with a shadow. Any thread.
+  // A new allocation on `device` (or kHostDevice), 512-byte aligned, every byte 0xFF and never written;
+  // nullptr when the device's 80 GiB or the arena is exhausted, or size is 0. `tracked` = with a shadow. Any
+  // thread.
   const Allocation* allocate(int device, uint64_t size, const char* kind = "device", bool tracked = true);
 
-  // Frees the allocation that begins at `base` (made by allocate); false when none does. The pages become
-  // inaccessible at once; the address is not reused until the arena has been passed through.
+  // Frees the allocation that begins at `base` (made by allocate); false when none does. find() refuses its
+  // addresses at once; its pages stay mapped, so that a kernel still using them is reported instead of
+  // killing the process, and the addresses are not reused until the arena has been passed through.
   bool release(uint64_t base);
 
   // Memory of the caller made visible to the devices (cuMemHostRegister). false: overlaps a known allocation.
@@ -102,7 +105,8 @@ inline bool all_written(const Allocation& a, uint64_t address, uint32_t bytes) {
   return first_unwritten(a, address, bytes) == bytes;
 }
 
-// A granule's entry: 0 = nothing, low bit 0 = the Allocation that covers it, low bit 1 = a Slab of small ones.
+// A granule's entry: 0 = nothing, low bit 0 = the Allocation that covers it, low bit 1 = a Slab of small
+// ones.
 struct Slab {
   uint64_t base = 0;
   uint32_t shift = 0;  // log2 of the slot pitch
