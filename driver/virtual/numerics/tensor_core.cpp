@@ -6,6 +6,7 @@
 #include <stdexcept>
 
 #include "driver/virtual/numerics/tensor_core_exact.h"
+#include "driver/virtual/numerics/tensor_core_simd.h"
 
 namespace ptxops::virt::numerics {
 namespace {
@@ -41,10 +42,7 @@ void check(const MmaShape& s) {
   if (s.satfinite && f != 4) fail(fmt::format("satfinite needs s8 or u8, got {}", a));
 }
 
-}  // namespace
-
-void mma_scalar(const MmaShape& s, const std::byte* a, const std::byte* b, std::byte* d) {
-  check(s);
+void run_scalar(const MmaShape& s, const std::byte* a, const std::byte* b, std::byte* d) {
   const int bytes = s.d == AccType::f16 ? 2 : 4;
   for (int i = 0; i < s.m; ++i)
     for (int j = 0; j < s.n; ++j) {
@@ -56,8 +54,16 @@ void mma_scalar(const MmaShape& s, const std::byte* a, const std::byte* b, std::
     }
 }
 
-void mma(const MmaShape& s, const std::byte* a, const std::byte* b, std::byte* d) { mma_scalar(s, a, b, d); }
+}  // namespace
 
-const char* mma_target() { return "scalar"; }
+void mma_scalar(const MmaShape& s, const std::byte* a, const std::byte* b, std::byte* d) {
+  check(s);
+  run_scalar(s, a, b, d);
+}
+
+void mma(const MmaShape& s, const std::byte* a, const std::byte* b, std::byte* d) {
+  check(s);
+  if (!mma_simd(s, a, b, d)) run_scalar(s, a, b, d);
+}
 
 }  // namespace ptxops::virt::numerics

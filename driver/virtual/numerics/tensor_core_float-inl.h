@@ -1,0 +1,254 @@
+// f16, bf16, tf32: products exact in f32, scaled to integers and truncated, summed in two int32 halves.
+#if defined(PTXOPS_TENSOR_CORE_FLOAT_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef PTXOPS_TENSOR_CORE_FLOAT_INL_H_
+#undef PTXOPS_TENSOR_CORE_FLOAT_INL_H_
+#else
+#define PTXOPS_TENSOR_CORE_FLOAT_INL_H_
+#endif
+
+#include "driver/virtual/numerics/tensor_core_common-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace ptxops::virt::numerics::HWY_NAMESPACE {
+
+// Exponents of 16-bit elements as int16: kNone for zero. Special elements (Inf, NaN) in `special` as 0/-1.
+template <class D>
+struct Exponents {
+  hn::Vec<D> exponent, special;
+};
+
+template <class D>
+HWY_INLINE Exponents<D> exponents16(D d, hn::Vec<D> x, int fraction_bits, int none) {
+  const bool f16 = fraction_bits == 10;
+  const auto field = f16 ? hn::And(hn::ShiftRight<10>(x), hn::Set(d, 31)) : hn::And(hn::ShiftRight<7>(x), hn::Set(d, 255));
+  const auto zero = hn::Eq(hn::And(x, hn::Set(d, 0x7FFF)), hn::Zero(d));
+  const auto e = hn::Sub(hn::Max(field, hn::Set(d, 1)), hn::Set(d, static_cast<std::int16_t>(f16 ? 15 : 127)));
+  return {hn::IfThenElse(zero, hn::Set(d, static_cast<std::int16_t>(none)), e),
+          hn::VecFromMask(d, hn::Eq(field, hn::Set(d, static_cast<std::int16_t>(f16 ? 31 : 255))))};
+}
+
+// tf32 exponents, one to a 32-bit lane (x: the f32 bits with the low 13 cleared).
+template <class D>
+HWY_INLINE Exponents<D> exponents32(D d, hn::Vec<D> x) {
+  const auto field = hn::And(hn::ShiftRight<23>(x), hn::Set(d, 255));
+  const auto zero = hn::Eq(hn::And(x, hn::Set(d, 0x7FFFFFFF)), hn::Zero(d));
+  const auto e = hn::Sub(hn::Max(field, hn::Set(d, 1)), hn::Set(d, 127));
+  return {hn::IfThenElse(zero, hn::Set(d, kNone16), e), hn::VecFromMask(d, hn::Eq(field, hn::Set(d, 255)))};
+}
+
+inline constexpr std::uint32_t kTf32Mask = 0xFFFFE000u;
+
+// How exponents are packed for the maximum: f16 four bytes a lane, bf16 two int16 a lane, tf32 one int32 a lane.
+constexpr int exponent_vectors(MmaType t) { return t == MmaType::f16 ? 4 : 8; }
+// Least sum of two real f16 exponents; below it a byte sum contains kNone8.
+inline constexpr int kLeastF16 = -28;
+
+template <MmaType kType>
+struct FloatRow {
+  static constexpr int kK = mma_k(kType);
+  float value[kK];
+  std::uint32_t exponent[exponent_vectors(kType)];
+  bool special;
+
+  HWY_INLINE void decode(const MmaShape& s, const std::byte* row) {
+    const hn::CappedTag<std::int32_t, kDwords> d;
+    const hn::CappedTag<std::int16_t, 2 * kDwords> d16;
+    const auto x = hn::LoadU(d, reinterpret_cast<const std::int32_t*>(row));
+    std::uint32_t bits[kDwords], e[kDwords];
+    if constexpr (kType == MmaType::tf32) {
+      const auto kept = hn::And(x, hn::Set(d, static_cast<std::int32_t>(kTf32Mask)));
+      const auto f = exponents32(d, kept);
+      special = !hn::AllFalse(d, hn::MaskFromVec(f.special));
+      hn::StoreU(f.exponent, d, reinterpret_cast<std::int32_t*>(e));
+      hn::StoreU(kept, d, reinterpret_cast<std::int32_t*>(bits));
+    } else {
+      constexpr bool f16 = kType == MmaType::f16;
+      const auto f = exponents16(d16, hn::BitCast(d16, x), f16 ? 10 : 7, f16 ? kNone8 : kNone16);
+      special = !hn::AllFalse(d16, hn::MaskFromVec(f.special));
+      hn::StoreU(f.exponent, d16, reinterpret_cast<std::int16_t*>(e));
+      hn::StoreU(x, d, reinterpret_cast<std::int32_t*>(bits));
+    }
+    const std::uint32_t flip = s.negate_a != s.negate_b ? 0x80000000u : 0;
+    for (int k = 0; k < kK; ++k) {
+      std::uint32_t v;
+      if constexpr (kType == MmaType::tf32) {
+        v = bits[k];
+      } else {
+        const std::uint32_t h = (bits[k / 2] >> (16 * (k % 2))) & 0xFFFF;
+        if constexpr (kType == MmaType::bf16) {
+          v = h << 16;
+        } else {
+          const float magnitude = std::bit_cast<float>((h & 0x7FFF) << 13) * 0x1p112f;
+          v = std::bit_cast<std::uint32_t>(magnitude) | (h & 0x8000) << 16;
+        }
+      }
+      value[k] = std::bit_cast<float>(v ^ flip);
+    }
+    if constexpr (kType == MmaType::f16) {
+      for (int i = 0; i < 4; ++i) exponent[i] = (e[2 * i] & 0x00FF00FF) | (e[2 * i + 1] & 0x00FF00FF) << 8;
+    } else {
+      std::copy_n(e, kDwords, exponent);
+    }
+  }
+};
+
+template <MmaType kType, int kVectors>
+struct FloatKernelOf {
+  using RowA = FloatRow<kType>;
+  static constexpr int kK = mma_k(kType);
+  static constexpr int kExponents = exponent_vectors(kType);
+
+  alignas(64) float value_[kK][kVectors][kLanes];
+  alignas(64) std::int32_t exponent_[kExponents][kVectors][kLanes];
+  hn::Mask<D32> special_[kVectors];
+
+  HWY_INLINE void prepare(const MmaShape&, Columns columns) {
+    for (int u = 0; u < kVectors; ++u) {
+      V32 special = hn::Zero(D32()), previous = hn::Zero(D32());
+      for (int q = 0; q < kDwords; ++q) {
+        const V32 x = columns.dwords(u, q);
+        if constexpr (kType == MmaType::tf32) {
+          const V32 kept = hn::And(x, broadcast(kTf32Mask));
+          const auto f = exponents32(D32(), kept);
+          special = hn::Or(special, f.special);
+          hn::Store(f.exponent, D32(), exponent_[q][u]);
+          hn::Store(as_float(kept), DF(), value_[q][u]);
+        } else if constexpr (kType == MmaType::bf16) {
+          const auto f = exponents16(D16(), as16(x), 7, kNone16);
+          special = hn::Or(special, as32(f.special));
+          hn::Store(as32(f.exponent), D32(), exponent_[q][u]);
+          hn::Store(as_float(hn::ShiftLeft<16>(x)), DF(), value_[2 * q][u]);
+          hn::Store(as_float(hn::And(x, broadcast(0xFFFF0000u))), DF(), value_[2 * q + 1][u]);
+        } else {
+          const auto f = exponents16(D16(), as16(x), 10, kNone8);
+          special = hn::Or(special, as32(f.special));
+          const V32 bytes = hn::And(as32(f.exponent), broadcast(0x00FF00FF));
+          if (q % 2)
+            hn::Store(hn::Or(previous, hn::ShiftLeft<8>(bytes)), D32(), exponent_[q / 2][u]);
+          else
+            previous = bytes;
+          const hn::RebindToUnsigned<D32> du;
+          const V32 high = hn::BitCast(D32(), hn::ShiftRight<16>(hn::BitCast(du, x)));
+          hn::Store(f16_to_float(x), DF(), value_[2 * q][u]);
+          hn::Store(f16_to_float(high), DF(), value_[2 * q + 1][u]);
+        }
+      }
+      special_[u] = hn::Ne(special, hn::Zero(D32()));
+    }
+  }
+
+  // Largest exponent sum of each column, in both int16 halves; kNone16 where there is no product.
+  HWY_INLINE void largest_exponents(const RowA& a, V16* top) const {
+    if constexpr (kType == MmaType::f16) {
+      V8 m[kVectors];
+      for (int u = 0; u < kVectors; ++u) m[u] = hn::Set(D8(), -128);
+      for (int q = 0; q < kExponents; ++q) {
+        const V8 ea = as8(broadcast(a.exponent[q]));
+        for (int u = 0; u < kVectors; ++u)
+          m[u] = hn::Max(m[u], hn::Add(ea, as8(hn::Load(D32(), exponent_[q][u]))));
+      }
+      for (int u = 0; u < kVectors; ++u) {
+        const V16 t = max_in_lane(hn::Max(even_bytes(as32(m[u])), odd_bytes(as32(m[u]))));
+        top[u] = hn::IfThenElse(hn::Lt(t, hn::Set(D16(), kLeastF16)), hn::Set(D16(), kNone16), t);
+      }
+    } else {
+      // A tf32 exponent is one int32 a lane: its high half is mere sign and must never win.
+      V16 m[kVectors];
+      for (int u = 0; u < kVectors; ++u) m[u] = hn::Set(D16(), -32768);
+      for (int q = 0; q < kExponents; ++q) {
+        const V16 ea = as16(broadcast(kType == MmaType::tf32 ? (a.exponent[q] & 0xFFFF) | 0xC0000000u
+                                                             : a.exponent[q]));
+        for (int u = 0; u < kVectors; ++u)
+          m[u] = hn::Max(m[u], hn::Add(ea, as16(hn::Load(D32(), exponent_[q][u]))));
+      }
+      for (int u = 0; u < kVectors; ++u) top[u] = max_in_lane(m[u]);
+    }
+  }
+
+  HWY_INLINE void row(const MmaShape& s, const RowA& a, const std::byte* a_row, const std::byte* b_rows, std::byte* d) {
+    const int step = kLanes * (s.d == AccType::f16 ? 2 : 4);
+    const V16 floor = hn::Set(D16(), s.d == AccType::f16 ? kMinExponentF16 : kNone16);
+    V16 top[kVectors];
+    V32 exponent[kVectors], low[kVectors], high[kVectors];
+    VF scale[kVectors];
+    hn::Mask<D32> slow[kVectors];
+
+    largest_exponents(a, top);
+    for (int u = 0; u < kVectors; ++u) {
+      const Addend c = load_addend(s, d + u * step);
+      const V32 e = hn::ShiftRight<16>(as32(hn::Max(hn::Max(top[u], c.exponent), floor)));
+      const auto tiny = hn::And(hn::Lt(e, hn::Set(D32(), kFastMin)), hn::Gt(e, hn::Set(D32(), kAllNone)));
+      slow[u] = hn::Or(hn::Or(c.special, special_[u]), hn::Or(tiny, hn::Gt(e, hn::Set(D32(), kFastMax))));
+      // Without terms any exponent will do; above kFastMax the lane is recomputed.
+      exponent[u] = hn::Min(hn::Max(e, hn::Set(D32(), kFastMin)), hn::Set(D32(), kFastMax));
+      scale[u] = power_of_two(hn::Sub(hn::Set(D32(), 25), exponent[u]));
+      low[u] = hn::Zero(D32());
+      high[u] = truncate(hn::Mul(c.value, scale[u]));
+    }
+    // Nine terms below 2^27 a half: no overflow.
+    for (int k = 0; k < kK / 2; ++k) add_products(a, k, scale, low);
+    for (int k = kK / 2; k < kK; ++k) add_products(a, k, scale, high);
+
+    for (int u = 0; u < kVectors; ++u) {
+      std::byte* out = d + u * step;
+      alignas(64) std::byte c[kLanes * 4];
+      const VF result = round_sum(s.d, low[u], high[u], exponent[u], slow[u]);
+      const std::uint32_t lanes = a.special ? (1u << kLanes) - 1 : mask_bits(slow[u]);
+      if (HWY_UNLIKELY(lanes)) std::memcpy(c, out, step);
+      if (s.d == AccType::f16)
+        store_f16(result, out);
+      else
+        store_f32(result, out);
+      if (HWY_UNLIKELY(lanes)) repair(s, lanes, a_row, b_rows + u * kLanes * kMmaRowBytes, c, out);
+    }
+  }
+
+  HWY_INLINE void add_products(const RowA& a, int k, const VF* scale, V32* sum) const {
+    const VF va = hn::Set(DF(), a.value[k]);
+    for (int u = 0; u < kVectors; ++u)
+      sum[u] = hn::Add(sum[u], truncate(hn::Mul(hn::Mul(va, hn::Load(DF(), value_[k][u])), scale[u])));
+  }
+
+  // (low + high) * 2^(exponent - 25): truncated to 24 bits for f32; for f16 rounded to odd at 24 bits, which the
+  // final rounding to nearest cannot tell from the exact sum.
+  static HWY_INLINE VF round_sum(AccType d, V32 low, V32 high, V32 exponent, hn::Mask<D32>& slow) {
+    const V32 e = hn::Sub(exponent, hn::Set(D32(), 25));
+#if HWY_TARGET != HWY_AVX2
+    if (d == AccType::f32) {
+      const V32 sum = hn::Add(low, high);
+      const V32 overflow = hn::And(hn::Xor(low, sum), hn::Xor(high, sum));
+      slow = hn::Or(slow, hn::Lt(overflow, hn::Zero(D32())));  // needs nearly all products near 4 * 2^top
+      const VF kept{_mm512_cvt_roundepi32_ps(sum.raw, _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC)};
+      return hn::Mul(kept, power_of_two(e));
+    }
+#endif
+    const hn::Repartition<double, D32> dd;
+    const hn::RebindToUnsigned<decltype(dd)> du;
+    const hn::Half<D32> half;
+    const hn::Half<DF> half_float;
+    const auto round = [&](auto l, auto h) {
+      const auto sum = hn::BitCast(du, hn::Add(hn::PromoteTo(dd, l), hn::PromoteTo(dd, h)));
+      const auto tail = hn::Set(du, (1u << 29) - 1);
+      auto kept = hn::AndNot(tail, sum);
+      if (d == AccType::f16) {
+        const auto lost = hn::Ne(hn::And(sum, tail), hn::Zero(du));
+        kept = hn::Or(kept, hn::IfThenElseZero(lost, hn::Set(du, std::uint64_t{1} << 29)));
+      }
+      return hn::DemoteTo(half_float, hn::BitCast(dd, kept));
+    };
+    const auto lower = round(hn::LowerHalf(half, low), hn::LowerHalf(half, high));
+    const auto upper = round(hn::UpperHalf(half, low), hn::UpperHalf(half, high));
+    return hn::Mul(hn::Combine(DF(), upper, lower), power_of_two(e));
+  }
+};
+
+template <int kVectors>
+struct F16Kernel : FloatKernelOf<MmaType::f16, kVectors> {};
+template <int kVectors>
+struct Bf16Kernel : FloatKernelOf<MmaType::bf16, kVectors> {};
+template <int kVectors>
+struct Tf32Kernel : FloatKernelOf<MmaType::tf32, kVectors> {};
+
+}  // namespace ptxops::virt::numerics::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+#endif
