@@ -8,6 +8,7 @@
 
 #include "driver/virtual/exec/machine.h"
 #include "driver/virtual/exec/program.h"
+#include "driver/virtual/exec/traffic.h"
 
 namespace ptxops::virt {
 
@@ -30,7 +31,7 @@ struct Grid {
   uint32_t smem_bytes = 0;           // static + dynamic, behind the reserved kilobyte
   uint64_t clusters_total = 0;
   uint32_t ctas_per_sm = 1;          // that fit at once
-  uint8_t epoch = 0;                 // tag of lines first touched by this grid (time model)
+  TouchedSectors touched;            // time model: global sectors this grid has used
   Counters counters;
   std::atomic<bool> aborted{false};
   std::function<void(const LaunchResult&)> done;

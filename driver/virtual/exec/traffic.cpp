@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <new>
 #include <stdexcept>
+#include <utility>
 
 namespace ptxops::virt {
 namespace {
@@ -14,17 +15,19 @@ constexpr uint32_t kWords = 1u << (kRegionShift - kSectorShift - 6);
 struct TouchedSectors::Region {
   explicit Region(uint64_t n) : number(n) {}
   uint64_t number;
+  Region* next = nullptr;  // all regions, for the destructor: scanning the slots would fault them all in
   std::atomic<uint64_t> words[kWords] = {};
 };
 
 // calloc: the table is mostly empty, and untouched pages cost nothing.
 TouchedSectors::TouchedSectors()
-    : slots_(static_cast<std::atomic<Region*>*>(std::calloc(kSlots, sizeof(std::atomic<Region*>))), std::free) {
+    : slots_(static_cast<std::atomic<Region*>*>(std::calloc(kSlots, sizeof(std::atomic<Region*>))),
+             std::free) {
   if (!slots_) throw std::bad_alloc();
 }
 
 TouchedSectors::~TouchedSectors() {
-  for (uint32_t i = 0; i < kSlots; ++i) delete slots_[i].load(std::memory_order_relaxed);
+  for (Region* region = regions_.load(); region;) delete std::exchange(region, region->next);
 }
 
 TouchedSectors::Region& TouchedSectors::region_of(uint64_t number) {
@@ -33,8 +36,13 @@ TouchedSectors::Region& TouchedSectors::region_of(uint64_t number) {
     Region* region = slots_[slot].load(std::memory_order_acquire);
     if (!region) {
       auto fresh = std::make_unique<Region>(number);
-      if (slots_[slot].compare_exchange_strong(region, fresh.get(), std::memory_order_acq_rel))
-        return *fresh.release();
+      if (slots_[slot].compare_exchange_strong(region, fresh.get(), std::memory_order_acq_rel)) {
+        region = fresh.release();
+        region->next = regions_.load();
+        while (!regions_.compare_exchange_weak(region->next, region)) {
+        }
+        return *region;
+      }
     }
     if (region->number == number) return *region;
   }

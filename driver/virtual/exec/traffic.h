@@ -1,5 +1,5 @@
-// Which 32-byte sectors of global memory a grid has touched: a first touch comes from DRAM, later ones from L2.
-// One per grid, shared by its workers; lock-free.
+// Which 32-byte sectors of global memory a grid has touched: a first touch comes from DRAM, later ones from
+// L2. One per grid, shared by its workers; lock-free.
 #pragma once
 
 #include <atomic>
@@ -28,6 +28,7 @@ class TouchedSectors {
 
   static constexpr uint32_t kSlots = 1u << 16;
   std::unique_ptr<std::atomic<Region*>[], void (*)(void*)> slots_;
+  std::atomic<Region*> regions_{nullptr};
 };
 
 }  // namespace ptxops::virt
