@@ -43,6 +43,13 @@ constexpr int exponent_vectors(MmaType t) { return t == MmaType::f16 ? 4 : 8; }
 // Least sum of two real f16 exponents; below it a byte sum contains kNone8.
 inline constexpr int kLeastF16 = -28;
 
+// Exact for finite values; see f16_to_float for the subnormals.
+HWY_INLINE std::uint32_t f16_bits_to_f32(std::uint32_t h) {
+  std::uint32_t bits = ((h & 0x7FFF) << 13) + (112u << 23);
+  if ((h & 0x7C00) == 0) bits = std::bit_cast<std::uint32_t>(std::bit_cast<float>(bits + (1u << 23)) - 0x1p-14f);
+  return bits | (h & 0x8000) << 16;
+}
+
 template <MmaType kType>
 struct FloatRow {
   static constexpr int kK = mma_k(kType);
@@ -78,8 +85,7 @@ struct FloatRow {
         if constexpr (kType == MmaType::bf16) {
           v = h << 16;
         } else {
-          const float magnitude = std::bit_cast<float>((h & 0x7FFF) << 13) * 0x1p112f;
-          v = std::bit_cast<std::uint32_t>(magnitude) | (h & 0x8000) << 16;
+          v = f16_bits_to_f32(h);
         }
       }
       value[k] = std::bit_cast<float>(v ^ flip);
@@ -92,15 +98,17 @@ struct FloatRow {
   }
 };
 
-template <MmaType kType, int kVectors>
+template <MmaType kType, class Acc, int kVectors>
 struct FloatKernelOf {
   using RowA = FloatRow<kType>;
+  static constexpr int kVectorCount = kVectors, kAccBytes = Acc::kBytes, kFraction = 25;
   static constexpr int kK = mma_k(kType);
   static constexpr int kExponents = exponent_vectors(kType);
 
   alignas(64) float value_[kK][kVectors][kLanes];
   alignas(64) std::int32_t exponent_[kExponents][kVectors][kLanes];
   hn::Mask<D32> special_[kVectors];
+  bool any_special_ = false;
 
   HWY_INLINE void prepare(const MmaShape&, Columns columns) {
     for (int u = 0; u < kVectors; ++u) {
@@ -134,6 +142,7 @@ struct FloatKernelOf {
         }
       }
       special_[u] = hn::Ne(special, hn::Zero(D32()));
+      any_special_ |= !hn::AllFalse(D32(), special_[u]);
     }
   }
 
@@ -166,41 +175,24 @@ struct FloatKernelOf {
   }
 
   HWY_INLINE void row(const MmaShape& s, const RowA& a, const std::byte* a_row, const std::byte* b_rows, std::byte* d) {
-    const int step = kLanes * (s.d == AccType::f16 ? 2 : 4);
-    const V16 floor = hn::Set(D16(), s.d == AccType::f16 ? kMinExponentF16 : kNone16);
-    V16 top[kVectors];
+    V16 products[kVectors];
     V32 exponent[kVectors], low[kVectors], high[kVectors];
     VF scale[kVectors];
-    hn::Mask<D32> slow[kVectors];
-
-    largest_exponents(a, top);
+    hn::Mask<D32> suspects[kVectors];
+    largest_exponents(a, products);
     for (int u = 0; u < kVectors; ++u) {
-      const Addend c = load_addend(s, d + u * step);
-      const V32 e = hn::ShiftRight<16>(as32(hn::Max(hn::Max(top[u], c.exponent), floor)));
-      const auto tiny = hn::And(hn::Lt(e, hn::Set(D32(), kFastMin)), hn::Gt(e, hn::Set(D32(), kAllNone)));
-      slow[u] = hn::Or(hn::Or(c.special, special_[u]), hn::Or(tiny, hn::Gt(e, hn::Set(D32(), kFastMax))));
-      // Without terms any exponent will do; above kFastMax the lane is recomputed.
-      exponent[u] = hn::Min(hn::Max(e, hn::Set(D32(), kFastMin)), hn::Set(D32(), kFastMax));
-      scale[u] = power_of_two(hn::Sub(hn::Set(D32(), 25), exponent[u]));
+      const Aligned aligned = align<Acc, kFraction>(products[u], d + u * Acc::kStep);
+      exponent[u] = aligned.exponent;
+      suspects[u] = aligned.suspects;
+      scale[u] = power_of_two(hn::Sub(hn::Set(D32(), kFraction), exponent[u]));
       low[u] = hn::Zero(D32());
-      high[u] = truncate(hn::Mul(c.value, scale[u]));
+      high[u] = aligned.addend;
     }
     // Nine terms below 2^27 a half: no overflow.
     for (int k = 0; k < kK / 2; ++k) add_products(a, k, scale, low);
     for (int k = kK / 2; k < kK; ++k) add_products(a, k, scale, high);
-
-    for (int u = 0; u < kVectors; ++u) {
-      std::byte* out = d + u * step;
-      alignas(64) std::byte c[kLanes * 4];
-      const VF result = round_sum(s.d, low[u], high[u], exponent[u], slow[u]);
-      const std::uint32_t lanes = a.special ? (1u << kLanes) - 1 : mask_bits(slow[u]);
-      if (HWY_UNLIKELY(lanes)) std::memcpy(c, out, step);
-      if (s.d == AccType::f16)
-        store_f16(result, out);
-      else
-        store_f32(result, out);
-      if (HWY_UNLIKELY(lanes)) repair(s, lanes, a_row, b_rows + u * kLanes * kMmaRowBytes, c, out);
-    }
+    finish_row<Acc, kVectors>(s, a.special, special_, any_special_, products, suspects, a_row, b_rows, d,
+                              [&](int u) { return round_sum(low[u], high[u], exponent[u], suspects[u]); });
   }
 
   HWY_INLINE void add_products(const RowA& a, int k, const VF* scale, V32* sum) const {
@@ -211,13 +203,13 @@ struct FloatKernelOf {
 
   // (low + high) * 2^(exponent - 25): truncated to 24 bits for f32; for f16 rounded to odd at 24 bits, which the
   // final rounding to nearest cannot tell from the exact sum.
-  static HWY_INLINE VF round_sum(AccType d, V32 low, V32 high, V32 exponent, hn::Mask<D32>& slow) {
-    const V32 e = hn::Sub(exponent, hn::Set(D32(), 25));
+  static HWY_INLINE VF round_sum(V32 low, V32 high, V32 exponent, hn::Mask<D32>& suspects) {
+    const V32 e = hn::Sub(exponent, hn::Set(D32(), kFraction));
 #if HWY_TARGET != HWY_AVX2
-    if (d == AccType::f32) {
+    if constexpr (Acc::kType == AccType::f32) {
       const V32 sum = hn::Add(low, high);
       const V32 overflow = hn::And(hn::Xor(low, sum), hn::Xor(high, sum));
-      slow = hn::Or(slow, hn::Lt(overflow, hn::Zero(D32())));  // needs nearly all products near 4 * 2^top
+      suspects = hn::Or(suspects, hn::Lt(overflow, hn::Zero(D32())));  // needs nearly all products near 4 * 2^top
       const VF kept{_mm512_cvt_roundepi32_ps(sum.raw, _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC)};
       return hn::Mul(kept, power_of_two(e));
     }
@@ -230,7 +222,7 @@ struct FloatKernelOf {
       const auto sum = hn::BitCast(du, hn::Add(hn::PromoteTo(dd, l), hn::PromoteTo(dd, h)));
       const auto tail = hn::Set(du, (1u << 29) - 1);
       auto kept = hn::AndNot(tail, sum);
-      if (d == AccType::f16) {
+      if constexpr (Acc::kType == AccType::f16) {
         const auto lost = hn::Ne(hn::And(sum, tail), hn::Zero(du));
         kept = hn::Or(kept, hn::IfThenElseZero(lost, hn::Set(du, std::uint64_t{1} << 29)));
       }
@@ -242,12 +234,12 @@ struct FloatKernelOf {
   }
 };
 
-template <int kVectors>
-struct F16Kernel : FloatKernelOf<MmaType::f16, kVectors> {};
-template <int kVectors>
-struct Bf16Kernel : FloatKernelOf<MmaType::bf16, kVectors> {};
-template <int kVectors>
-struct Tf32Kernel : FloatKernelOf<MmaType::tf32, kVectors> {};
+template <class Acc, int kVectors>
+struct F16Kernel : FloatKernelOf<MmaType::f16, Acc, kVectors> {};
+template <class Acc, int kVectors>
+struct Bf16Kernel : FloatKernelOf<MmaType::bf16, Acc, kVectors> {};
+template <class Acc, int kVectors>
+struct Tf32Kernel : FloatKernelOf<MmaType::tf32, Acc, kVectors> {};
 
 }  // namespace ptxops::virt::numerics::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();

@@ -35,6 +35,7 @@ HWY_INLINE Fp8<V> decode_fp8(D d, V x, MmaType type) {
           hn::VecFromMask(d, hn::Lt(x, hn::Zero(d))), hn::VecFromMask(d, special)};
 }
 
+inline constexpr int kLeastFp8 = -28;  // e5m2 x e5m2
 inline constexpr int kFp8Pairs = 16;  // pair 2q: k = 4q, 4q+2; pair 2q+1: k = 4q+1, 4q+3
 
 struct Fp8Row {
@@ -65,16 +66,18 @@ struct Fp8Row {
   }
 };
 
-template <int kVectors>
+template <class Acc, int kVectors>
 struct Fp8Kernel {
   using RowA = Fp8Row;
-  static constexpr int kPairs = kFp8Pairs;
+  static constexpr int kVectorCount = kVectors, kAccBytes = Acc::kBytes;
+  static constexpr int kPairs = kFp8Pairs, kFraction = 13;
 
   alignas(64) std::int8_t quad_exponent_[kDwords][kVectors][4 * kLanes];
   alignas(64) std::int16_t significand_[kPairs][kVectors][2 * kLanes];  // scaled so that a product has 13 fraction bits
   alignas(64) std::int16_t exponent_[kPairs][kVectors][2 * kLanes];
   alignas(64) std::int16_t sign_[kPairs][4][kVectors][2 * kLanes];  // +-1, for each pair of signs of A
   hn::Mask<D32> special_[kVectors];
+  bool any_special_ = false;
 
   HWY_INLINE void prepare(const MmaShape& s, Columns columns) {
     // The AVX2 kernel shifts by multiplying and keeping the high half: one bit more.
@@ -104,16 +107,11 @@ struct Fp8Kernel {
         }
       }
       special_[u] = hn::Ne(as32(special), hn::Zero(D32()));
+      any_special_ |= !hn::AllFalse(D32(), special_[u]);
     }
   }
 
   HWY_INLINE void row(const MmaShape& s, const RowA& a, const std::byte* a_row, const std::byte* b_rows, std::byte* d) {
-    const int step = kLanes * (s.d == AccType::f16 ? 2 : 4);
-    const V16 floor = hn::Set(D16(), s.d == AccType::f16 ? kMinExponentF16 : kNone16);
-    V16 top[kVectors];
-    V32 sum[kVectors];
-    hn::Mask<D32> slow[kVectors];
-
     V8 largest[kVectors];
     for (int u = 0; u < kVectors; ++u) largest[u] = hn::Set(D8(), -128);
     for (int q = 0; q < kDwords; ++q) {
@@ -121,38 +119,26 @@ struct Fp8Kernel {
       for (int u = 0; u < kVectors; ++u)
         largest[u] = hn::Max(largest[u], hn::Add(ea, hn::Load(D8(), quad_exponent_[q][u])));
     }
+    V16 products[kVectors], top[kVectors];
+    V32 exponent[kVectors], sum[kVectors];
+    hn::Mask<D32> suspects[kVectors];
     for (int u = 0; u < kVectors; ++u) {
       const V32 bytes = as32(largest[u]);
-      const V16 products = max_in_lane(hn::Max(even_bytes(bytes), odd_bytes(bytes)));
-      // A sum with kNone8 in it is no term at all; least real sum: -28.
-      const V16 real = hn::IfThenElse(hn::Lt(products, hn::Set(D16(), -28)), hn::Set(D16(), kNone16), products);
-      const Addend c = load_addend(s, d + u * step);
-      top[u] = hn::Max(hn::Max(real, c.exponent), floor);
-      const V32 top32 = hn::ShiftRight<16>(as32(top[u]));
-      slow[u] = hn::Or(hn::Or(c.special, special_[u]),
-                       hn::And(hn::Lt(top32, hn::Set(D32(), kFastMin)), hn::Gt(top32, hn::Set(D32(), kAllNone))));
-      // Without terms any exponent will do.
-      top[u] = hn::Max(top[u], hn::Set(D16(), kFastMin));
-      const V32 scale = hn::Sub(hn::Set(D32(), 13), hn::ShiftRight<16>(as32(top[u])));
-      sum[u] = truncate(hn::Mul(c.value, power_of_two(scale)));
+      const V16 t = max_in_lane(hn::Max(even_bytes(bytes), odd_bytes(bytes)));
+      // Below the least sum of two real exponents there is a kNone8 in it.
+      products[u] = hn::IfThenElse(hn::Lt(t, hn::Set(D16(), kLeastFp8)), hn::Set(D16(), kNone16), t);
+      const Aligned aligned = align<Acc, kFraction>(products[u], d + u * Acc::kStep);
+      exponent[u] = aligned.exponent;
+      sum[u] = aligned.addend;
+      suspects[u] = aligned.suspects;
+      top[u] = both_halves(exponent[u]);
     }
     accumulate_products(a, top, sum);
-    for (int u = 0; u < kVectors; ++u) {
-      const V32 top32 = hn::ShiftRight<16>(as32(top[u]));
-      const VF scale = power_of_two(hn::Sub(top32, hn::Set(D32(), 13)));
-      const VF exact = hn::ConvertTo(DF(), sum[u]);  // below 2^22
-      std::byte* out = d + u * step;
-      const std::uint32_t lanes = a.special ? (1u << kLanes) - 1 : mask_bits(slow[u]);
-      alignas(64) std::byte c[kLanes * 4];
-      if (HWY_UNLIKELY(lanes)) std::memcpy(c, out, step);
-      if (s.d == AccType::f16) {
-        store_f16(hn::Mul(exact, scale), out);
-      } else {
-        const VF kept = as_float(hn::And(as32(exact), hn::Set(D32(), ~0x3FF)));
-        store_f32(hn::Mul(kept, scale), out);
-      }
-      if (HWY_UNLIKELY(lanes)) repair(s, lanes, a_row, b_rows + u * kLanes * kMmaRowBytes, c, out);
-    }
+    finish_row<Acc, kVectors>(s, a.special, special_, any_special_, products, suspects, a_row, b_rows, d, [&](int u) {
+      VF exact = hn::ConvertTo(DF(), sum[u]);  // below 2^22
+      if constexpr (Acc::kType == AccType::f32) exact = as_float(hn::And(as32(exact), hn::Set(D32(), ~0x3FF)));
+      return hn::Mul(exact, power_of_two(hn::Sub(exponent[u], hn::Set(D32(), kFraction))));
+    });
   }
 
   HWY_INLINE void accumulate_products(const RowA& a, const V16* top, V32* sum) const {

@@ -27,9 +27,10 @@ struct IntRow {
   }
 };
 
-template <int kVectors>
+template <class Acc, int kVectors>
 struct IntKernel {
   using RowA = IntRow;
+  static constexpr int kVectorCount = kVectors, kAccBytes = Acc::kBytes;
   alignas(64) std::int16_t pair_[kIntPairs][kVectors][2 * kLanes];
 
   HWY_INLINE void prepare(const MmaShape& s, Columns columns) {
@@ -54,7 +55,7 @@ struct IntKernel {
     for (int u = 0; u < kVectors; ++u) {
       auto* out = reinterpret_cast<std::int32_t*>(d + u * kLanes * 4);
       V32 result = sum[u];
-      if (s.accumulate) {
+      if constexpr (Acc::kAccumulate) {
         const V32 c = hn::LoadU(D32(), out);
         result = hn::Add(result, c);
         if (s.satfinite) {

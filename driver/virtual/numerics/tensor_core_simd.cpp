@@ -18,14 +18,19 @@ namespace ptxops::virt::numerics::HWY_NAMESPACE {
 
 bool run(const MmaShape& s, const std::byte* a, const std::byte* b, std::byte* d) {
 #if HWY_TARGET <= HWY_AVX2
+  const bool f16 = s.d == AccType::f16;
   switch (s.a) {
     case MmaType::e4m3:
-    case MmaType::e5m2: run_mma<Fp8Kernel>(s, a, b, d); return true;
-    case MmaType::f16: run_mma<F16Kernel>(s, a, b, d); return true;
-    case MmaType::bf16: run_mma<Bf16Kernel>(s, a, b, d); return true;
-    case MmaType::tf32: run_mma<Tf32Kernel>(s, a, b, d); return true;
+    case MmaType::e5m2:
+      f16 ? run_mma<Fp8Kernel, AccType::f16>(s, a, b, d) : run_mma<Fp8Kernel, AccType::f32>(s, a, b, d);
+      return true;
+    case MmaType::f16:
+      f16 ? run_mma<F16Kernel, AccType::f16>(s, a, b, d) : run_mma<F16Kernel, AccType::f32>(s, a, b, d);
+      return true;
+    case MmaType::bf16: run_mma<Bf16Kernel, AccType::f32>(s, a, b, d); return true;
+    case MmaType::tf32: run_mma<Tf32Kernel, AccType::f32>(s, a, b, d); return true;
     case MmaType::s8:
-    case MmaType::u8: run_mma<IntKernel>(s, a, b, d); return true;
+    case MmaType::u8: run_mma<IntKernel, AccType::s32>(s, a, b, d); return true;
     case MmaType::b1: break;  // popcounts of 32 bytes: the scalar loop is already short
   }
 #else
