@@ -106,6 +106,12 @@ ControlFlow analyze(const isa::Function& f) {
   }
   for (uint32_t i = 0; i < n; ++i) {
     const isa::Instruction& in = f.instructions[i];
+    // A call that not all lanes make, or not of the same function: they meet behind it.
+    if (in.row().root == "call" && i + 1 < n &&
+        (in.guard >= 0 || in.operands[1].kind != isa::OperandKind::function)) {
+      flow.meet[i] = i + 1;
+      flow.is_meet[i + 1] = true;
+    }
     if (!is_branch(in)) continue;
     const uint32_t d = dominator[block_of[i]];
     const bool inside = d != UINT32_MAX && d != exit;

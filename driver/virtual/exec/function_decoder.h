@@ -28,11 +28,13 @@ class FunctionDecoder final : public Decoder {
 
   const Code& code() const { return code_; }
   const Program& program() const { return program_; }
-  // For the control-flow decoders: an op whose `imm` becomes the address of the first op of instruction `target`
-  // (the meeting point's join op where there is one).
-  void patch_target(uint32_t target);
-  // The join op where lanes that the current branch separates meet again goes to `c`/`e`... see control.cpp.
+  // For the control-flow decoders, about the op emitted last: its `imm` becomes the address of the first op of an
+  // instruction of this function; its `c` becomes 1 + the index of the op where the lanes that the current branch
+  // separates meet again (0: nowhere before the function's end).
+  void patch_target(uint32_t instruction);
   void patch_meet();
+  // Fills `table` with the addresses of the first ops of `instructions` once all are known.
+  void patch_table(std::vector<const Op*>* table, std::vector<uint32_t> instructions);
   const ControlFlow& flow() const { return flow_; }
 
  protected:
@@ -43,7 +45,6 @@ class FunctionDecoder final : public Decoder {
   uint32_t constant(uint8_t bytes, uint64_t value, ConstantSlot::Base base = ConstantSlot::Base::none,
                     const isa::Variable* variable = nullptr);
   uint32_t special(isa::Special special, isa::Type type);
-  uint32_t slot_of(const isa::Operand& operand);
   uint32_t variable_address(const isa::Variable& variable, int64_t offset, uint8_t bytes);
   void mark_waits();
   void finish_extensions();
@@ -52,6 +53,10 @@ class FunctionDecoder final : public Decoder {
     uint32_t op;
     int64_t instruction;
     bool meet;  // patch the meeting point instead of the target
+  };
+  struct Table {
+    std::vector<const Op*>* out;
+    std::vector<uint32_t> instructions;
   };
   struct Extension {
     uint32_t from, to;
@@ -68,7 +73,9 @@ class FunctionDecoder final : public Decoder {
   std::vector<uint32_t> first_op_;     // by instruction index
   std::vector<Patch> patches_;
   std::vector<Extension> extensions_;  // conversions to emit behind the current instruction's ops
-  std::vector<uint32_t> scratch_in_use_, scratch_free_[3];
+  std::vector<Table> tables_;
+  std::vector<uint32_t> scratch_pool_[3];  // of 4, 8 and 16 bytes a lane
+  size_t scratch_used_[3] = {};            // by the current instruction
   std::unordered_map<uint64_t, uint32_t> constants32_, constants64_;
   std::unordered_map<uint32_t, uint32_t> specials_;
 };

@@ -57,7 +57,4 @@ enum class ClusterState { finished, spinning, aborted };
 // Runs the cluster until it finishes, faults, or only spins (then another cluster may have to run first).
 ClusterState run_cluster(Cluster& cluster);
 
-// Modelled duration of the finished grid, in seconds.
-double modelled_seconds(const Grid& grid);
-
 }  // namespace ptxops::virt

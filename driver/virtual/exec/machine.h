@@ -95,6 +95,16 @@ struct Split {
   bool spurious = false;                            // woken without cause: try_wait answers false
 };
 
+// A warp collective (shfl.sync ...) that waits for lanes of its member mask in other splits.
+struct Rendezvous {
+  struct Arrival { Split* split; const Op* op; std::byte* regs; uint32_t lanes; };
+  Handler kind = nullptr;              // equal for equal qualifiers
+  uint32_t members = 0, arrived = 0;
+  std::vector<Arrival> arrivals;
+  std::shared_ptr<void> operands;      // gathered operands of the arrived lanes
+  void (*finish)(Warp&, Rendezvous&) = nullptr;
+};
+
 // Groups of asynchronous operations that commit/wait instructions count (cp.async and bulk groups per lane,
 // wgmma per warp): completion times only, since data effects are applied by AsyncQueue.
 struct Warp {
@@ -110,7 +120,7 @@ struct Warp {
   Split* split = nullptr;      // the running split
   const Allocation* last_allocation = nullptr;  // hit cache of global bounds checks
 
-  uint32_t exited = 0;         // lanes that ended
+  uint32_t exited = 0;         // lanes that ended; whoever adds some calls lanes_exited() (async/exits.h)
   uint32_t present = 0;        // lanes that exist (last warp of a CTA may be partial)
   std::vector<Split*> splits;                   // all live splits: running, runnable or asleep
   std::deque<Split*> runnable;
@@ -124,7 +134,11 @@ struct Warp {
   std::unique_ptr<uint8_t[]> local_shadow;
   uint32_t local_size = 0, local_used = 0;
   uint32_t max_registers = 0;                   // setmaxnreg state
-  std::unique_ptr<struct AsyncState> async;     // bulk/cp.async/wgmma group bookkeeping (async/)
+  uint32_t cluster_arrived = 0;                 // lanes between their barrier.cluster.arrive and .wait
+  uint32_t cluster_released = 0;                // those of them whose phase has completed
+  std::vector<Rendezvous> rendezvous;           // incomplete *.sync collectives
+  WaitList lane_waiters;                        // their splits
+  std::shared_ptr<struct AsyncState> async;     // bulk/cp.async/wgmma group bookkeeping (async/)
 
   uint32_t live() const { return present & ~exited; }
 
@@ -141,20 +155,27 @@ struct Warp {
   // Ends `lanes` of the running split.
   Step exit_lanes(uint32_t lanes);
 
+  ~Warp();
+
   // Records a fault for `op`; `lane` is -1 where no single lane is to blame.
   Step fault(const Op& op, int lane, FaultKind kind, const std::string& what);
   // Puts the running split to sleep on `list`; return Step::block or Step::sleep afterwards.
   void wait_on(WaitList& list, WaitKind kind, std::string (*describe)(const Split&), uint64_t a = 0, uint64_t b = 0);
 };
 
+// One of the 16 barriers of a CTA (async/barrier.h). Idle while `expected` is 0.
 struct NamedBarrier {
-  uint32_t arrived_threads = 0, expected_threads = 0;
-  uint64_t arrived_warps = 0;  // bit set
+  uint32_t expected = 0, arrived = 0;       // threads, counted by whole warps
+  bool whole_cta = false;                   // no count was given: warps that have exited are not waited for
+  uint8_t reduction = 0;                    // what the participants reduce; they must agree
+  uint32_t arrived_warps = 0;               // bit set
+  std::array<uint32_t, 32> partial{};       // by warp: lanes that arrived in divergent code
+  uint32_t accumulator = 0;                 // popc: sum; and, or: 0 or 1
   uint32_t generation = 0;
-  uint32_t reduction = 0;      // barrier.red accumulator
-  uint64_t release_clock = 0;
+  uint64_t clock = 0;                       // latest arrival
+  struct Waiter { Warp* warp; const Op* op; std::byte* regs; uint32_t lanes; };
+  std::vector<Waiter> results;              // where the completed barrier's result goes
   WaitList waiters;
-  struct Result { uint32_t generation; uint32_t value; uint64_t clock; } last{};
 };
 
 // State of an mbarrier; its 8 bytes in shared memory are an image of it (async/mbarrier.h).
@@ -180,8 +201,7 @@ struct Cta {
   Dim3 id;                     // %ctaid
   uint32_t rank = 0;           // %cluster_ctarank
   uint32_t sm = 0;             // %smid
-  std::unique_ptr<std::byte[]> storage;
-  std::byte* smem = nullptr;   // smem[offset] is the byte at .shared::cta address `offset`
+  std::byte* smem = nullptr;   // smem[offset] is the byte at .shared::cta address `offset`; 1024-byte aligned
   uint32_t smem_end = 0;       // one past the last valid address; valid from kSharedReserved
   std::unique_ptr<uint8_t[]> smem_shadow;  // bit per byte: written
   std::vector<std::unique_ptr<Warp>> warps;
@@ -194,6 +214,8 @@ struct Cta {
   std::array<uint64_t, 4> issue_cycles{};  // by sub-core
   std::array<Calendar, 4> tensor;          // tensor cores by sub-core
   Calendar tma;                            // the SM's copy engine
+
+  ~Cta();
 };
 
 // An asynchronous operation whose effects have been requested but not applied. The queue is drained between
@@ -210,14 +232,14 @@ struct Cluster {
   std::deque<Warp*> ready;
   std::deque<AsyncOp> async;
   uint32_t warps_live = 0;
-  // barrier.cluster
-  uint32_t arrived_threads = 0, expected_threads = 0, barrier_phase = 0;
-  uint64_t barrier_clock = 0, barrier_release = 0;
+  // barrier.cluster: phase, latest arrival into the current one, when the previous one completed
+  uint64_t barrier_phase = 0, barrier_clock = 0, barrier_release = 0;
   WaitList barrier_waiters;
   uint64_t end_clock = 0;
   uint64_t progress = 0;       // counts what another warp could be waiting for: stores, arrivals, exits
   uint32_t cta_count() const { return static_cast<uint32_t>(ctas.size()); }
 
+  // A woken split runs again at its pc: the op it slept in (Step::block) or the one behind (Step::sleep).
   void wake(WaitList& list);
   void wake(Split& split);
 };

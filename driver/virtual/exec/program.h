@@ -81,13 +81,15 @@ class Program {
   bool find_variable(std::string_view name, uint64_t& address, uint64_t& size) const;
   const isa::Module& module() const { return module_; }
   uint64_t address_of(const isa::Variable& variable) const;
-  const Code* code_of(const isa::Function& function) const;
+  const Code* code_of(const isa::Function& function) const;  // nullptr: declared only
+  const Code* code_at(uint64_t address) const;               // by function address; nullptr: not one of ours
   std::string_view source_line(uint32_t line) const { return module_.source_line(line); }
 
  private:
   friend class FunctionDecoder;
   explicit Program(isa::Module module, Memory& memory) : module_(std::move(module)), memory_(memory) {}
   bool place_variables(int device, std::string& log);
+  bool decode_functions(std::string& log);
   void make_kernel(const isa::Function& function);
 
   isa::Module module_;

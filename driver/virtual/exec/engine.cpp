@@ -1,0 +1,248 @@
+#include "driver/virtual/exec/engine.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <condition_variable>
+#include <cstdlib>
+#include <cstring>
+#include <thread>
+#include <vector>
+
+#include "driver/virtual/exec/control.h"
+#include "driver/virtual/memory/memory.h"
+#include "driver/virtual/time/model.h"
+
+namespace ptxops::virt {
+namespace {
+
+unsigned worker_count() {
+  if (const char* text = std::getenv("PTXOPS_VIRTUAL_THREADS")) {
+    const int n = std::atoi(text);
+    if (n >= 1 && n <= 256) return static_cast<unsigned>(n);
+  }
+  return std::max(1u, std::thread::hardware_concurrency());
+}
+
+// Wall-clock seconds for which every cluster of a grid may do nothing but spin; 0 = for ever.
+double spin_limit_seconds() {
+  const char* text = std::getenv("PTXOPS_VIRTUAL_SPIN_LIMIT");
+  return text ? std::atof(text) : 30;
+}
+
+using Clock = std::chrono::steady_clock;
+
+}  // namespace
+
+struct Engine::Impl {
+  struct Active {
+    std::unique_ptr<Grid> grid;
+    Clock::time_point last_progress = Clock::now();
+  };
+
+  std::mutex mutex;
+  std::condition_variable work;
+  std::deque<std::shared_ptr<Active>> grids;  // round robin
+  uint64_t next_id = 1;
+  bool stop = false;
+  std::vector<std::thread> workers;
+  double spin_limit = spin_limit_seconds();
+
+  void run();
+  void finish(std::unique_lock<std::mutex>& lock, const std::shared_ptr<Active>& active);
+  std::unique_ptr<Cluster> take(Grid& grid, std::unique_lock<std::mutex>& lock);
+};
+
+// A cluster of the grid that may run now: a new one while there is room on the device, else a suspended one.
+std::unique_ptr<Cluster> Engine::Impl::take(Grid& grid, std::unique_lock<std::mutex>& lock) {
+  if (grid.next_cluster < grid.clusters_total && grid.resident < grid.resident_limit &&
+      !grid.aborted.load(std::memory_order_relaxed)) {
+    const uint64_t index = grid.next_cluster++;
+    ++grid.resident;
+    lock.unlock();
+    auto cluster = make_cluster(grid, index);
+    lock.lock();
+    return cluster;
+  }
+  if (grid.suspended.empty()) return nullptr;
+  auto cluster = std::move(grid.suspended.front());
+  grid.suspended.pop_front();
+  return cluster;
+}
+
+void Engine::Impl::finish(std::unique_lock<std::mutex>& lock, const std::shared_ptr<Active>& active) {
+  Grid& grid = *active->grid;
+  grids.erase(std::find(grids.begin(), grids.end(), active));
+  lock.unlock();
+  LaunchResult result;
+  result.fault = grid.take_fault();
+  result.modelled_seconds = modelled_seconds(grid);
+  result.instructions = grid.counters.instructions.load();
+  result.dram_bytes = grid.counters.dram_bytes.load();
+  result.l2_bytes = grid.counters.l2_bytes.load();
+  result.mma_macs = grid.counters.mma_macs.load();
+  if (grid.params) grid.desc.memory->release(grid.params);
+  grid.done(result);
+  lock.lock();
+}
+
+void Engine::Impl::run() {
+  std::unique_lock lock(mutex);
+  while (true) {
+    std::shared_ptr<Active> active;
+    std::unique_ptr<Cluster> cluster;
+    for (size_t i = 0; i < grids.size() && !cluster; ++i) {
+      active = grids.front();
+      grids.pop_front();
+      grids.push_back(active);
+      cluster = take(*active->grid, lock);
+    }
+    if (!cluster) {
+      if (stop) return;
+      work.wait(lock);
+      continue;
+    }
+    Grid& grid = *active->grid;
+    lock.unlock();
+    const uint64_t progress = cluster->progress;
+    const ClusterState state = run_cluster(*cluster);
+    if (state != ClusterState::spinning) {
+      uint64_t issued = 0;
+      for (auto& cta : cluster->ctas)
+        for (auto& w : cta->warps) issued += w->issued;
+      grid.counters.instructions.fetch_add(issued, std::memory_order_relaxed);
+    }
+    const uint64_t duration = cluster_cycles(*cluster);
+    const uint64_t index = cluster->index;
+    const bool moved = cluster->progress != progress || state == ClusterState::finished;
+    if (state != ClusterState::spinning) cluster.reset();  // outside the lock: it frees much
+    lock.lock();
+    const auto now = Clock::now();
+    if (moved) active->last_progress = now;
+    if (cluster && spin_limit > 0 && now - active->last_progress > std::chrono::duration<double>(spin_limit)) {
+      grid.record({FaultKind::timeout,
+                   fmt::format("timeout: every running cluster of kernel {} has only been spinning for {} s of wall "
+                               "time (PTXOPS_VIRTUAL_SPIN_LIMIT)",
+                               grid.kernel().name, spin_limit)});
+      lock.unlock();
+      cluster.reset();
+      lock.lock();
+    }
+    if (cluster) {
+      grid.suspended.push_back(std::move(cluster));
+    } else {
+      --grid.resident;
+      if (state == ClusterState::finished) grid.durations[index] = duration;
+      if (grid.aborted.load(std::memory_order_relaxed)) {
+        grid.resident -= grid.suspended.size();
+        auto dropped = std::move(grid.suspended);
+        grid.suspended.clear();
+        lock.unlock();
+        dropped.clear();
+        lock.lock();
+        if (grid.resident == 0) finish(lock, active);
+      } else if (grid.resident == 0 && grid.next_cluster == grid.clusters_total) {
+        finish(lock, active);
+      }
+    }
+    work.notify_all();
+  }
+}
+
+Engine& Engine::get() {
+  static Engine engine;
+  return engine;
+}
+
+Engine::Engine() : impl_(std::make_unique<Impl>()) {
+  for (unsigned i = 0; i < worker_count(); ++i) impl_->workers.emplace_back([this] { impl_->run(); });
+}
+
+Engine::~Engine() {
+  {
+    std::lock_guard lock(impl_->mutex);
+    impl_->stop = true;
+    for (auto& active : impl_->grids) active->grid->record({FaultKind::timeout, "the process ended"});
+  }
+  impl_->work.notify_all();
+  for (auto& worker : impl_->workers) worker.join();
+}
+
+uint32_t Engine::ctas_per_sm(const Kernel& kernel, uint32_t threads, uint32_t dynamic_smem) {
+  if (threads == 0 || threads > 1024 || kernel.static_smem + dynamic_smem > kSharedOptinMax) return 0;
+  constexpr uint32_t kRegistersPerSm = 65536, kWarpsPerSm = 64, kCtasPerSm = 32, kSmemPerSm = 233472;
+  const uint32_t warps = (threads + kLanes - 1) / kLanes;
+  const uint32_t registers = std::max(1u, (kernel.registers * kLanes + 255) / 256 * 256 * ((warps + 3) / 4 * 4));
+  const uint32_t smem = (kSharedReserved + kernel.static_smem + dynamic_smem + 127) / 128 * 128;
+  return std::min({kCtasPerSm, kWarpsPerSm / warps, kRegistersPerSm / registers, kSmemPerSm / smem});
+}
+
+std::string Engine::refuse(const LaunchDesc& d) {
+  const Kernel& k = *d.kernel;
+  const auto dim3 = [](const auto& v) { return fmt::format("({},{},{})", v.x, v.y, v.z); };
+  if (d.grid.count() == 0 || d.block.count() == 0 || d.cluster.count() == 0)
+    return fmt::format("grid {}, block {} and cluster {} must not have a zero", dim3(d.grid), dim3(d.block),
+                       dim3(d.cluster));
+  if (d.grid.x > 0x7fffffffu || d.grid.y > 65535 || d.grid.z > 65535)
+    return fmt::format("grid {} exceeds (2147483647,65535,65535)", dim3(d.grid));
+  if (d.block.x > 1024 || d.block.y > 1024 || d.block.z > 64 || d.block.count() > 1024)
+    return fmt::format("block {} exceeds 1024 threads or (1024,1024,64)", dim3(d.block));
+  if (d.block.count() > k.max_threads)
+    return fmt::format("block of {} threads; kernel '{}' is compiled for at most {}", d.block.count(), k.name,
+                       k.max_threads);
+  const auto differs = [](const isa::Dim3& want, const Dim3& have) {
+    return want.present() && (want.x != have.x || want.y != have.y || want.z != have.z);
+  };
+  if (differs(k.reqntid, d.block))
+    return fmt::format("block {}; kernel '{}' requires .reqntid {}", dim3(d.block), k.name, dim3(k.reqntid));
+  if (differs(k.reqnctapercluster, d.cluster))
+    return fmt::format("cluster {}; kernel '{}' requires .reqnctapercluster {}", dim3(d.cluster), k.name,
+                       dim3(k.reqnctapercluster));
+  if (d.grid.x % d.cluster.x || d.grid.y % d.cluster.y || d.grid.z % d.cluster.z)
+    return fmt::format("grid {} is not a multiple of cluster {}", dim3(d.grid), dim3(d.cluster));
+  if (d.cluster.count() > 16) return fmt::format("cluster of {} CTAs; at most 16", d.cluster.count());
+  if (k.static_smem + d.dynamic_smem > kSharedOptinMax)
+    return fmt::format("{} bytes of static and {} of dynamic shared memory; at most {}", k.static_smem,
+                       d.dynamic_smem, kSharedOptinMax);
+  if (ctas_per_sm(k, static_cast<uint32_t>(d.block.count()), d.dynamic_smem) == 0)
+    return fmt::format("kernel '{}' with {} threads of {} registers does not fit on an SM", k.name, d.block.count(),
+                       k.registers);
+  if (d.params.size() != k.param_bytes)
+    return fmt::format("{} bytes of parameters; kernel '{}' takes {}", d.params.size(), k.name, k.param_bytes);
+  return {};
+}
+
+void Engine::submit(LaunchDesc desc, std::function<void(const LaunchResult&)> done) {
+  auto active = std::make_shared<Impl::Active>();
+  active->grid = std::make_unique<Grid>();
+  Grid& grid = *active->grid;
+  grid.desc = std::move(desc);
+  grid.done = std::move(done);
+  const LaunchDesc& d = grid.desc;
+  grid.smem_bytes = d.kernel->static_smem + d.dynamic_smem;
+  grid.clusters_total = d.grid.count() / d.cluster.count();
+  grid.ctas_per_sm =
+      std::max(1u, ctas_per_sm(*d.kernel, static_cast<uint32_t>(d.block.count()), d.dynamic_smem));
+  grid.resident_limit = std::max<uint64_t>(1, d.sm_count / d.cluster.count() * grid.ctas_per_sm);
+  grid.durations.assign(grid.clusters_total, 0);
+  if (!d.params.empty()) {
+    const Allocation* a = d.memory->allocate(d.device, d.params.size(), "kernel parameters", false);
+    if (!a) {
+      LaunchResult result;
+      result.fault = {FaultKind::illegal_address, "no device memory for the kernel's parameters"};
+      grid.done(result);
+      return;
+    }
+    grid.params = a->base;
+    std::memcpy(reinterpret_cast<void*>(a->base), d.params.data(), d.params.size());
+  }
+  {
+    std::lock_guard lock(impl_->mutex);
+    grid.id = impl_->next_id++;
+    impl_->grids.push_back(std::move(active));
+  }
+  impl_->work.notify_all();
+}
+
+}  // namespace ptxops::virt

@@ -1,0 +1,185 @@
+#include "driver/virtual/exec/program.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstring>
+#include <set>
+
+#include "driver/virtual/exec/function_decoder.h"
+#include "driver/virtual/exec/machine.h"
+#include "driver/virtual/memory/memory.h"
+
+namespace ptxops::virt {
+namespace {
+
+uint32_t align_up(uint32_t value, uint32_t to) { return (value + to - 1) / to * to; }
+
+void collect_shared(std::span<const isa::Operand> operands, std::vector<const isa::Variable*>& out,
+                    std::vector<const isa::Function*>& calls) {
+  for (const isa::Operand& o : operands) {
+    const bool variable = o.kind == isa::OperandKind::variable ||
+                          (o.is_address() && o.base == isa::AddressBase::variable);
+    if (variable && o.variable->space == isa::Space::shared) out.push_back(o.variable);
+    if (o.kind == isa::OperandKind::function) calls.push_back(o.function);
+    collect_shared(o.elements, out, calls);
+  }
+}
+
+// Registers a thread of a kernel gets: what the directives allow, since ptxas' own choice is not known here.
+uint32_t registers_of(const isa::Function& f, uint32_t max_threads) {
+  if (f.maxnreg) return f.maxnreg;
+  const bool bounded = f.maxntid.present() || f.reqntid.present();
+  if (!bounded) return 64;
+  const uint32_t ctas = std::max(1u, f.minnctapersm);
+  return std::min(255u, 65536u / (max_threads * ctas) / 8 * 8);
+}
+
+}  // namespace
+
+std::unique_ptr<Program> Program::load(isa::Module module, Memory& memory, int device, std::string& log) {
+  if (module.address_size != 64) {
+    log += fmt::format("line 1: .address_size {} is not supported; expected 64\n", module.address_size);
+    return nullptr;
+  }
+  std::unique_ptr<Program> program(new Program(std::move(module), memory));
+  program->code_.resize(program->module_.functions.size());
+  for (const isa::Function& f : program->module_.functions) {
+    if (!f.defined) continue;
+    program->code_[f.index] = std::make_unique<Code>();
+    program->code_[f.index]->function = &f;
+    program->code_[f.index]->program = program.get();
+  }
+  if (!program->place_variables(device, log) || !program->decode_functions(log)) return nullptr;
+  for (const isa::Function& f : program->module_.functions)
+    if (f.is_entry && f.defined) program->make_kernel(f);
+  return program;
+}
+
+Program::~Program() {
+  for (uint64_t base : owned_) memory_.release(base);
+}
+
+bool Program::place_variables(int device, std::string& log) {
+  for (const isa::Variable& v : module_.variables) {
+    if (v.space != isa::Space::global && v.space != isa::Space::const_) continue;
+    if (v.linkage == isa::Linkage::external) {
+      log += fmt::format("line {}: extern variable '{}' has no definition in this module\n", v.line, v.name);
+      return false;
+    }
+    const char* kind = v.space == isa::Space::global ? "global" : "constant";
+    const Allocation* a = memory_.allocate(device, std::max<uint64_t>(v.size, 1), kind);
+    if (!a) {
+      log += fmt::format("line {}: no memory for the {} bytes of '{}'\n", v.line, v.size, v.name);
+      return false;
+    }
+    owned_.push_back(a->base);
+    addresses_[&v] = a->base;
+    if (v.image.empty())
+      std::memset(reinterpret_cast<void*>(a->base), 0, v.size);
+    else
+      std::memcpy(reinterpret_cast<void*>(a->base), v.image.data(), v.image.size());
+    mark_written(*a, a->base, a->size);
+  }
+  for (const isa::Variable& v : module_.variables) {
+    if (v.space != isa::Space::global && v.space != isa::Space::const_) continue;
+    for (const isa::Relocation& r : v.relocations) {
+      uint64_t value = static_cast<uint64_t>(r.addend);
+      if (r.function) {
+        value += reinterpret_cast<uint64_t>(code_of(*r.function));
+      } else if (r.variable->space == isa::Space::global || r.variable->space == isa::Space::const_) {
+        value += addresses_.at(r.variable);
+      } else {
+        log += fmt::format("line {}: '{}' is initialised with the address of '{}', which is not in global memory\n",
+                           v.line, v.name, r.variable->name);
+        return false;
+      }
+      value >>= r.shift;
+      std::memcpy(reinterpret_cast<void*>(addresses_.at(&v) + r.byte_offset), &value, r.size);
+    }
+  }
+  return true;
+}
+
+bool Program::decode_functions(std::string& log) {
+  std::vector<std::unique_ptr<FunctionDecoder>> decoders;
+  for (auto& code : code_)
+    if (code) {
+      decoders.push_back(std::make_unique<FunctionDecoder>(*this, *code));
+      decoders.back()->lay_out();
+    }
+  bool ok = true;
+  for (auto& decoder : decoders) ok = decoder->decode(log) && ok;
+  return ok;
+}
+
+void Program::make_kernel(const isa::Function& f) {
+  auto kernel = std::make_unique<Kernel>();
+  kernel->code = code_[f.index].get();
+  kernel->name = f.name;
+  kernel->param_bytes = static_cast<uint32_t>(f.param_bytes());
+  kernel->maxntid = f.maxntid;
+  kernel->reqntid = f.reqntid;
+  kernel->reqnctapercluster = f.reqnctapercluster;
+  const isa::Dim3& limit = f.reqntid.present() ? f.reqntid : f.maxntid;
+  if (limit.present()) kernel->max_threads = limit.x * limit.y * limit.z;
+  kernel->registers = registers_of(f, kernel->max_threads);
+  kernel->local_bytes = kernel->code->local_bytes;
+
+  // Shared variables that this kernel or a function it may call names, in module order.
+  std::set<const isa::Function*> reached;
+  std::vector<const isa::Function*> work{&f};
+  std::vector<const isa::Variable*> used;
+  while (!work.empty()) {
+    const isa::Function* g = work.back();
+    work.pop_back();
+    if (g->alias_of) g = g->alias_of;
+    if (!reached.insert(g).second) continue;
+    for (const isa::Instruction& in : g->instructions) collect_shared(in.operands, used, work);
+  }
+  std::sort(used.begin(), used.end(), [](const isa::Variable* a, const isa::Variable* b) { return a->line < b->line; });
+  used.erase(std::unique(used.begin(), used.end()), used.end());
+  uint32_t end = kSharedReserved;
+  for (const isa::Variable* v : used) {
+    if (v->unsized) continue;
+    end = align_up(end, std::max(1u, v->align));
+    kernel->shared_offset[v] = end;
+    end += static_cast<uint32_t>(v->size);
+  }
+  for (const isa::Variable* v : used)
+    if (v->unsized) kernel->smem_align = std::max(kernel->smem_align, v->align);
+  end = align_up(end, kernel->smem_align);
+  for (const isa::Variable* v : used)
+    if (v->unsized) kernel->shared_offset[v] = end;
+  kernel->static_smem = end - kSharedReserved;
+  kernels_.push_back(std::move(kernel));
+}
+
+const Kernel* Program::find_kernel(std::string_view name) const {
+  for (const auto& k : kernels_)
+    if (k->name == name) return k.get();
+  return nullptr;
+}
+
+bool Program::find_variable(std::string_view name, uint64_t& address, uint64_t& size) const {
+  const isa::Variable* v = module_.find_variable(name);
+  const auto it = addresses_.find(v);
+  if (!v || it == addresses_.end()) return false;
+  address = it->second;
+  size = v->size;
+  return true;
+}
+
+uint64_t Program::address_of(const isa::Variable& v) const { return addresses_.at(&v); }
+
+const Code* Program::code_of(const isa::Function& f) const {
+  return code_[f.alias_of ? f.alias_of->index : f.index].get();
+}
+
+const Code* Program::code_at(uint64_t address) const {
+  for (const auto& code : code_)
+    if (reinterpret_cast<uint64_t>(code.get()) == address) return code.get();
+  return nullptr;
+}
+
+}  // namespace ptxops::virt

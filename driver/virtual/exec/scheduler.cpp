@@ -1,0 +1,217 @@
+// Runs one cluster: each warp until it blocks, wake lists instead of polling, asynchronous operations applied
+// between warp slices.
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "driver/virtual/exec/control.h"
+#include "driver/virtual/exec/grid.h"
+
+namespace ptxops::virt {
+namespace {
+
+// Instructions a warp may run before others get their turn: spins must not starve, switching must stay rare.
+constexpr uint32_t kSlice = 20000;
+
+enum class Slice { blocked, yielded, done, fault };
+
+Split* next_runnable(Warp& w) {
+  if (w.runnable.empty()) return nullptr;
+  Split* s = w.runnable.front();
+  w.runnable.pop_front();
+  return s;
+}
+
+void enter(Warp& w, Split& s) {
+  w.split = &s;
+  w.regs = s.frame->regs;
+  w.mask = s.mask;
+}
+
+void warp_done(Warp& w) {
+  Cta& cta = *w.cta;
+  ++cta.warps_done;
+  --cta.cluster->warps_live;
+  ++cta.cluster->progress;
+  cta.issue_cycles[w.id % 4] += w.issued;
+  cta.cluster->end_clock = std::max(cta.cluster->end_clock, w.clock);
+}
+
+Slice run_slice(Warp& w) {
+  Split* s = next_runnable(w);
+  if (!s) return Slice::blocked;
+  enter(w, *s);
+  const Op* pc = s->pc;
+  uint32_t budget = kSlice;
+  const auto account = [&] { w.issued += kSlice - budget; };
+  while (budget) {
+    --budget;
+    const Op& op = *pc;
+    const uint32_t lanes = w.mask & (w.pred(op.guard) ^ op.guard_flip);
+    w.clock += op.cost;
+    if (op.flags) [[unlikely]] {
+      if (op.flags & kWaitLoad) w.clock = std::max(w.clock, w.load_ready);
+      if (lanes == 0 && !(op.flags & kRunsWithoutLanes)) {
+        ++pc;
+        continue;
+      }
+    } else if (lanes == 0) {
+      ++pc;
+      continue;
+    }
+    const Step step = op.fn(w, op, lanes);
+    if (step == Step::next) [[likely]] {
+      ++pc;
+      continue;
+    }
+    switch (step) {
+      case Step::jump: pc = w.pc; continue;
+      case Step::block: s->pc = pc; break;
+      case Step::sleep: s->pc = pc + 1; break;
+      case Step::yield:
+        s->pc = pc;
+        w.runnable.push_back(s);
+        account();
+        return Slice::yielded;
+      case Step::leave: break;
+      default: account(); return Slice::fault;
+    }
+    // This split sleeps or is gone: the warp's others may go on.
+    if (w.live() == 0) {
+      account();
+      return Slice::done;
+    }
+    s = next_runnable(w);
+    if (!s) {
+      account();
+      return Slice::blocked;
+    }
+    enter(w, *s);
+    pc = s->pc;
+  }
+  s->pc = pc;
+  w.runnable.push_back(s);
+  account();
+  return Slice::yielded;
+}
+
+// Applies every requested asynchronous operation; returns whether there was any.
+bool drain(Cluster& c) {
+  const bool any = !c.async.empty();
+  while (!c.async.empty()) {
+    AsyncOp op = std::move(c.async.front());
+    c.async.pop_front();
+    op.apply();
+  }
+  return any;
+}
+
+// With nothing left to run, a try_wait may give up, as its time limit allows: some code does something else then.
+bool wake_spuriously(Cluster& c) {
+  bool any = false;
+  for (auto& cta : c.ctas)
+    for (auto& w : cta->warps)
+      for (Split* s : std::vector<Split*>(w->splits))
+        if (s->waiting == WaitKind::mbarrier) {
+          s->spurious = true;
+          c.wake(*s);
+          any = true;
+        }
+  return any;
+}
+
+std::string describe_sleepers(const Cluster& c) {
+  std::string text;
+  const Program& program = *c.grid->desc.program;
+  constexpr int kMost = 64;
+  int count = 0;
+  for (const auto& cta : c.ctas)
+    for (const auto& w : cta->warps)
+      for (const Split* s : w->splits) {
+        if (++count > kMost) continue;
+        const uint32_t line = s->pc->line;
+        text += fmt::format("\n  CTA ({},{},{}) warp {} lanes 0x{:08x} at line {}: {}: {}", cta->id.x, cta->id.y,
+                            cta->id.z, w->id, s->mask, line, program.source_line(line),
+                            s->describe && s->waiting != WaitKind::none ? s->describe(*s) : "waiting for its own lanes");
+      }
+  if (count > kMost) text += fmt::format("\n  and {} more", count - kMost);
+  return text;
+}
+
+}  // namespace
+
+void Cluster::wake(Split& s) {
+  if (s.list) {
+    auto& list = s.list->splits;
+    list.erase(std::remove(list.begin(), list.end(), &s), list.end());
+  }
+  s.list = nullptr;
+  s.waiting = WaitKind::none;
+  Warp& w = *s.warp;
+  w.runnable.push_back(&s);
+  if (!w.queued) {
+    w.queued = true;
+    ready.push_back(&w);
+  }
+}
+
+void Cluster::wake(WaitList& list) {
+  const std::vector<Split*> sleepers = std::move(list.splits);
+  list.splits.clear();
+  for (Split* s : sleepers) {
+    s->list = nullptr;
+    wake(*s);
+  }
+}
+
+void Warp::wait_on(WaitList& list, WaitKind kind, std::string (*describe)(const Split&), uint64_t a, uint64_t b) {
+  split->waiting = kind;
+  split->list = &list;
+  split->describe = describe;
+  split->wait_a = a;
+  split->wait_b = b;
+  list.splits.push_back(split);
+}
+
+ClusterState run_cluster(Cluster& c) {
+  Grid& grid = *c.grid;
+  uint64_t spurious_at = UINT64_MAX;  // progress count at the last spurious wake-up
+  size_t idle_slices = 0;             // yields in a row without anything for others to see
+  uint64_t progress = c.progress;
+  while (c.warps_live) {
+    if (grid.aborted.load(std::memory_order_relaxed)) return ClusterState::aborted;
+    drain(c);
+    if (c.ready.empty()) {
+      if (c.progress != spurious_at) {
+        spurious_at = c.progress;
+        if (wake_spuriously(c)) continue;
+      }
+      grid.record({FaultKind::deadlock,
+                   fmt::format("deadlock: every warp of the cluster waits, and nothing is left that could wake one\n"
+                               "  kernel {}{}",
+                               grid.kernel().name, describe_sleepers(c))});
+      return ClusterState::aborted;
+    }
+    Warp& w = *c.ready.front();
+    c.ready.pop_front();
+    w.queued = false;
+    switch (run_slice(w)) {
+      case Slice::blocked: break;
+      case Slice::done: warp_done(w); break;
+      case Slice::fault: return ClusterState::aborted;
+      case Slice::yielded:
+        if (!w.queued) {
+          w.queued = true;
+          c.ready.push_back(&w);
+        }
+        idle_slices = c.progress == progress ? idle_slices + 1 : 0;
+        progress = c.progress;
+        if (idle_slices > 2 * c.ready.size()) return ClusterState::spinning;
+        break;
+    }
+  }
+  drain(c);
+  return grid.aborted.load(std::memory_order_relaxed) ? ClusterState::aborted : ClusterState::finished;
+}
+
+}  // namespace ptxops::virt
