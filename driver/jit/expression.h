@@ -87,6 +87,7 @@ class Parser {
   bool at_end();
   char peek();                          // next non-blank character, 0 at the end
   std::string_view rest() const { return text_.substr(pos_); }
+  std::string_view since(size_t begin) const { return text_.substr(begin, pos_ - begin); }
   size_t position() const { return pos_; }
   void seek(size_t pos) { pos_ = pos; }
   const Binding* scope() const { return scope_; }

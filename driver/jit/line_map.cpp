@@ -4,59 +4,11 @@
 
 #include <algorithm>
 #include <charconv>
-#include <cstring>
 #include <stdexcept>
 
+#include "driver/jit/serial.h"
+
 namespace ptxops::jit {
-namespace {
-
-void put(std::string& out, uint32_t value) { out.append(reinterpret_cast<const char*>(&value), sizeof value); }
-
-void put(std::string& out, const std::vector<std::string>& strings) {
-  put(out, static_cast<uint32_t>(strings.size()));
-  for (const std::string& s : strings) {
-    put(out, static_cast<uint32_t>(s.size()));
-    out += s;
-  }
-}
-
-template <typename T>
-void put_array(std::string& out, const std::vector<T>& values) {
-  put(out, static_cast<uint32_t>(values.size()));
-  out.append(reinterpret_cast<const char*>(values.data()), values.size() * sizeof(T));
-}
-
-struct Reader {
-  std::string_view bytes;
-
-  std::string_view take(size_t n) {
-    if (n > bytes.size()) throw std::runtime_error("line map: truncated");
-    const auto piece = bytes.substr(0, n);
-    bytes.remove_prefix(n);
-    return piece;
-  }
-  uint32_t number() {
-    uint32_t value;
-    std::memcpy(&value, take(sizeof value).data(), sizeof value);
-    return value;
-  }
-  std::vector<std::string> strings() {
-    std::vector<std::string> out;
-    for (uint32_t n = number(); n > 0; --n) out.emplace_back(take(number()));
-    return out;
-  }
-  template <typename T>
-  std::vector<T> array() {
-    const size_t n = number();
-    const auto piece = take(n * sizeof(T));
-    std::vector<T> out(n);
-    if (n) std::memcpy(out.data(), piece.data(), piece.size());
-    return out;
-  }
-};
-
-}  // namespace
-
 uint32_t LineMap::add_file(std::string path) {
   files_.push_back(std::move(path));
   return static_cast<uint32_t>(files_.size() - 1);
@@ -117,21 +69,20 @@ std::string LineMap::remap_log(std::string_view log) const {
   return out;
 }
 
-void LineMap::serialize(std::string& out) const {
-  put(out, files_);
-  put(out, macros_);
-  put_array(out, calls_);
-  put_array(out, lines_);
+void LineMap::write(Writer& out) const {
+  for (const auto* names : {&files_, &macros_}) {
+    out.number(names->size());
+    for (const std::string& name : *names) out.text(name);
+  }
+  out.array(calls_).array(lines_);
 }
 
-LineMap LineMap::deserialize(std::string_view bytes) {
-  Reader reader{bytes};
+LineMap LineMap::read(Reader& in) {
   LineMap map;
-  map.files_ = reader.strings();
-  map.macros_ = reader.strings();
-  map.calls_ = reader.array<CallSite>();
-  map.lines_ = reader.array<Line>();
-  if (!reader.bytes.empty()) throw std::runtime_error("line map: trailing bytes");
+  for (auto* names : {&map.files_, &map.macros_})
+    for (uint64_t n = in.number(); n > 0; --n) names->emplace_back(in.text());
+  map.calls_ = in.array<CallSite>();
+  map.lines_ = in.array<Line>();
   for (size_t i = 0; i < map.calls_.size(); ++i) {
     const CallSite& c = map.calls_[i];
     // A parent precedes its child: chains end.

@@ -8,6 +8,9 @@
 
 namespace ptxops::jit {
 
+struct Writer;
+struct Reader;
+
 class LineMap {
  public:
   struct Call {
@@ -29,9 +32,9 @@ class LineMap {
   std::string remap_log(std::string_view log) const;
   int line_count() const { return static_cast<int>(lines_.size()); }
 
-  // Flat form for the cache. deserialize() throws std::runtime_error on malformed bytes.
-  void serialize(std::string& out) const;
-  static LineMap deserialize(std::string_view bytes);
+  // Flat form for the cache. read() throws std::runtime_error on malformed bytes.
+  void write(Writer& out) const;
+  static LineMap read(Reader& in);
 
   // For the expander.
   uint32_t add_file(std::string path);

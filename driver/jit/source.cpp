@@ -72,6 +72,26 @@ std::vector<std::string> source_paths() {
   return paths;
 }
 
+std::vector<std::pair<std::string, std::string>> source_closure(const std::string& path) {
+  std::vector<std::pair<std::string, std::string>> closure;
+  std::vector<std::string> wanted = {path};
+  for (size_t i = 0; i < wanted.size(); ++i) {
+    auto text = read_source(wanted[i]);
+    if (!text) continue;
+    for (size_t at = text->find("//%"); at != text->npos; at = text->find("//%", at + 3)) {
+      const size_t word = text->find_first_not_of(" \t", at + 3);
+      if (word == text->npos || text->compare(word, 7, "include") != 0) continue;
+      const size_t end = std::min(text->find('\n', word), text->size());
+      const size_t open = text->find('"', word), close = text->find('"', open + 1);
+      if (open >= end || close >= end) continue;
+      std::string file = text->substr(open + 1, close - open - 1);
+      if (std::find(wanted.begin(), wanted.end(), file) == wanted.end()) wanted.push_back(std::move(file));
+    }
+    closure.emplace_back(wanted[i], std::move(*text));
+  }
+  return closure;
+}
+
 bool is_kernel(std::string_view text) {
   const size_t directive = text.find("//%");
   if (directive == text.npos) return false;

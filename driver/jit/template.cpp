@@ -17,7 +17,7 @@ constexpr uint32_t kAllParams = ~0u;
 
 constexpr std::array kDirectives = {"kernel", "param", "require", "let",   "note",    "smem",  "role", "cost",
                                     "for",    "if",    "elif",    "else",  "end",     "include", "macro", "error"};
-constexpr std::array kReserved = {"min", "max", "ceil_div", "log2", "align", "regs", "hex", "f32", "uid", "step", "in"};
+constexpr std::array kReserved = {"min", "max", "ceil_div", "log2", "align", "regs", "hex", "f32", "uid"};
 
 bool contains(const auto& list, std::string_view word) {
   return std::find(list.begin(), list.end(), word) != list.end();
@@ -165,7 +165,7 @@ class TemplateParser {
     const auto name = p.identifier();
     ParamDecl decl{.name = std::string(name), .where = where};
     if (!p.accept_word("in")) p.expect("in");
-    decl.domain_text = trim(p.rest());
+    const size_t domain_begin = p.position();
     do {
       const int64_t low = constant(p);
       int64_t high = low, step = 1;
@@ -184,6 +184,7 @@ class TemplateParser {
         if (__builtin_add_overflow(value, step, &value)) break;
       }
     } while (p.accept(","));
+    decl.domain_text = trim(p.since(domain_begin));
     p.expect_end();
     scope = bind_slot(name, where, {}, scope);
     decl.slot = scope->slot;
