@@ -259,18 +259,17 @@ bool mbarrier_copy_issued(Warp& issuer, const Op& op, int lane, Cta& target, uin
   return true;
 }
 
-void mbarrier_complete_tx(Warp& issuer, const Op& op, Cta& target, uint32_t offset, uint32_t bytes,
+bool mbarrier_complete_tx(Warp& issuer, const Op& op, Cta& target, uint32_t offset, uint32_t bytes,
                           uint64_t clock, bool announced) {
   MbarrierInfo* info = mbarrier_at(issuer, op, -1, target, offset);
-  if (!info) return;
+  if (!info) return false;
   if (announced) info->in_flight -= std::min<uint64_t>(info->in_flight, bytes);
   bool completed;
   const MbarrierError error = mbarrier_apply_tx(info->state, -int64_t{bytes}, completed);
   if (error != MbarrierError::none) {
-    refuse(issuer, op, -1, target, offset, *info, error, -int64_t{bytes});
-    return;
+    return refuse(issuer, op, -1, target, offset, *info, error, -int64_t{bytes});
   }
-  settle(issuer, op, -1, target, offset, *info, completed, clock);
+  return settle(issuer, op, -1, target, offset, *info, completed, clock);
 }
 
 }  // namespace ptxops::virt

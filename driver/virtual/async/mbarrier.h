@@ -81,7 +81,7 @@ bool mbarrier_expect_tx(Warp& issuer, const Op& op, int lane, Cta& target, uint3
 bool mbarrier_copy_issued(Warp& issuer, const Op& op, int lane, Cta& target, uint32_t offset, uint32_t bytes);
 
 // A copy landed (or mbarrier.complete_tx with `announced` false): `bytes` fewer outstanding.
-void mbarrier_complete_tx(Warp& issuer, const Op& op, Cta& target, uint32_t offset, uint32_t bytes,
+bool mbarrier_complete_tx(Warp& issuer, const Op& op, Cta& target, uint32_t offset, uint32_t bytes,
                           uint64_t clock, bool announced = false);
 
 // "mbarrier 0x408 of CTA rank 0: phase 3, pending 1 of 2, tx +4096 bytes outstanding".
