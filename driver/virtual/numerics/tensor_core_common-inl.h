@@ -85,16 +85,23 @@ HWY_INLINE V16 both_halves(V32 v) {
 HWY_INLINE V16 even_bytes(V32 v) { return hn::ShiftRight<8>(hn::ShiftLeft<8>(as16(v))); }
 HWY_INLINE V16 odd_bytes(V32 v) { return hn::ShiftRight<8>(as16(v)); }
 
-// One block of B: `vectors` * kLanes columns, 32 bytes each, zero-padded past the last column.
-struct Columns {
-  const std::byte* rows;
-  // Dword `q` of the columns of vector `u`.
-  V32 dwords(int u, int q) const {
-    const V32 offsets = hn::Mul(hn::Iota(D32(), 0), hn::Set(D32(), kMmaRowBytes));
-    const std::byte* base = rows + u * kLanes * kMmaRowBytes + 4 * q;
-    return hn::GatherOffset(D32(), reinterpret_cast<const std::int32_t*>(base), offsets);
-  }
-};
+// Transposes kLanes rows of B (32 bytes each): out[q] holds dword q of every row. Each stage trades the lowest lane bit,
+// a bit of q, for a bit of the row.
+HWY_INLINE void load_columns(const std::byte* rows, V32* out) {
+  V32 x[kDwords], y[kDwords];
+  for (int i = 0; i < kDwords; ++i)
+    x[i] = hn::LoadU(D32(), reinterpret_cast<const std::int32_t*>(rows + i * kLanes * 4));
+  const auto stage = [](const V32* from, V32* to, int bit) {
+    for (int i = 0; i < kDwords; ++i)
+      if (!(i & bit)) {
+        to[i] = hn::ConcatEven(D32(), from[i | bit], from[i]);
+        to[i | bit] = hn::ConcatOdd(D32(), from[i | bit], from[i]);
+      }
+  };
+  stage(x, y, 1);
+  stage(y, x, 2);
+  stage(x, out, 4);
+}
 
 // f16 bits in the low half of each lane -> f32, exact for every finite value. Subnormals go through 1 + x - 1, since a
 // subnormal f32 operand would cost a microcode assist.
@@ -223,7 +230,7 @@ HWY_INLINE void finish_row(const MmaShape& s, bool a_special, const hn::Mask<D32
   }
 }
 
-// Walks B in blocks of columns: Kernel::prepare(shape, Columns) decodes a block, Kernel::row computes one row of it.
+// Walks B in blocks of columns: Kernel::prepare(shape, rows of B) decodes a block, Kernel::row computes one row of it.
 // Ragged blocks go through padded copies, so the kernels only ever see whole vectors.
 template <class Kernel>
 HWY_NOINLINE void run_block(const MmaShape& s, const typename Kernel::RowA* rows, const std::byte* a,
@@ -233,13 +240,13 @@ HWY_NOINLINE void run_block(const MmaShape& s, const typename Kernel::RowA* rows
   const std::ptrdiff_t pitch = static_cast<std::ptrdiff_t>(s.n) * kBytes;
   Kernel kernel;
   if (HWY_LIKELY(columns == kWidth)) {
-    kernel.prepare(s, Columns{b});
+    kernel.prepare(s, b);
     for (int i = 0; i < s.m; ++i) kernel.row(s, rows[i], a + i * kMmaRowBytes, b, d + i * pitch);
     return;
   }
   alignas(64) std::byte padded_b[kWidth * kMmaRowBytes] = {}, padded_d[kWidth * kBytes] = {};
   std::memcpy(padded_b, b, columns * kMmaRowBytes);
-  kernel.prepare(s, Columns{padded_b});
+  kernel.prepare(s, padded_b);
   for (int i = 0; i < s.m; ++i, d += pitch) {
     if (s.accumulate) std::memcpy(padded_d, d, columns * kBytes);
     kernel.row(s, rows[i], a + i * kMmaRowBytes, padded_b, padded_d);

@@ -110,11 +110,13 @@ struct FloatKernelOf {
   hn::Mask<D32> special_[kVectors];
   bool any_special_ = false;
 
-  HWY_INLINE void prepare(const MmaShape&, Columns columns) {
+  HWY_INLINE void prepare(const MmaShape&, const std::byte* b_rows) {
     for (int u = 0; u < kVectors; ++u) {
       V32 special = hn::Zero(D32()), previous = hn::Zero(D32());
+      V32 dwords[kDwords];
+      load_columns(b_rows + u * kLanes * kMmaRowBytes, dwords);
       for (int q = 0; q < kDwords; ++q) {
-        const V32 x = columns.dwords(u, q);
+        const V32 x = dwords[q];
         if constexpr (kType == MmaType::tf32) {
           const V32 kept = hn::And(x, broadcast(kTf32Mask));
           const auto f = exponents32(D32(), kept);

@@ -79,13 +79,15 @@ struct Fp8Kernel {
   hn::Mask<D32> special_[kVectors];
   bool any_special_ = false;
 
-  HWY_INLINE void prepare(const MmaShape& s, Columns columns) {
+  HWY_INLINE void prepare(const MmaShape& s, const std::byte* b_rows) {
     // The AVX2 kernel shifts by multiplying and keeping the high half: one bit more.
     constexpr int kScale = HWY_TARGET == HWY_AVX2 ? 8 : 7;
     for (int u = 0; u < kVectors; ++u) {
       V8 special = hn::Zero(D8());
+      V32 dwords[kDwords];
+      load_columns(b_rows + u * kLanes * kMmaRowBytes, dwords);
       for (int q = 0; q < kDwords; ++q) {
-        const Fp8<V8> f = decode_fp8(D8(), as8(columns.dwords(u, q)), s.b);
+        const Fp8<V8> f = decode_fp8(D8(), as8(dwords[q]), s.b);
         special = hn::Or(special, f.special);
         hn::Store(f.exponent, D8(), quad_exponent_[q][u]);
         for (int odd = 0; odd < 2; ++odd) {

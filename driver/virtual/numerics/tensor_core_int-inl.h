@@ -33,16 +33,18 @@ struct IntKernel {
   static constexpr int kVectorCount = kVectors, kAccBytes = Acc::kBytes;
   alignas(64) std::int16_t pair_[kIntPairs][kVectors][2 * kLanes];
 
-  HWY_INLINE void prepare(const MmaShape& s, Columns columns) {
+  HWY_INLINE void prepare(const MmaShape& s, const std::byte* b_rows) {
     const V16 byte = hn::Set(D16(), 0xFF);
-    for (int u = 0; u < kVectors; ++u)
+    for (int u = 0; u < kVectors; ++u) {
+      V32 dwords[kDwords];
+      load_columns(b_rows + u * kLanes * kMmaRowBytes, dwords);
       for (int q = 0; q < kDwords; ++q) {
-        const V32 x = columns.dwords(u, q);
-        const V16 even = even_bytes(x), odd = odd_bytes(x);
+        const V16 even = even_bytes(dwords[q]), odd = odd_bytes(dwords[q]);
         const bool is_signed = s.b == MmaType::s8;
         hn::Store(is_signed ? even : hn::And(even, byte), D16(), pair_[2 * q][u]);
         hn::Store(is_signed ? odd : hn::And(odd, byte), D16(), pair_[2 * q + 1][u]);
       }
+    }
   }
 
   HWY_INLINE void row(const MmaShape& s, const RowA& a, const std::byte*, const std::byte*, std::byte* d) {
