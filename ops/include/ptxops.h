@@ -205,29 +205,33 @@ PTXOPS_API ptxopsStatus_t ptxopsFp8GemmCheckCounts(const ptxopsFp8GemmDesc_t* de
 
 /* ---- 1 x 128 quantiser, with row gather -------------------------------------------------------------------------
  *
- *   Q[r,k] = e4m3(X[row(r),k] / SF[k/128,r]),  SF[kb,r] = max(amax over the block, floor) / 448
+ *   a = max(amax |X[row,128-block]|, 1e-4);  SF[kb,r] = a / 448;  Q[r,k] = e4m3(X[row,k] * (448 / a))
  *
- * X BF16 [source_rows, k] with row stride ldx; Q e4m3 [m,k]; SF FP32 [k/128][ld_sf], rows contiguous, ready to be a
- * GEMM's SFA. row(r) = r, or row_index[r] (int32 [m]; -1: Q and SF of this row are written as zeros and 0).
+ * X BF16 [source_rows, k] with row stride ldx; Q e4m3 [groups*m, k]; SF FP32 [groups][k/128][ld_sf], rows contiguous:
+ * a GEMM's A and SFA. Row r of Q comes from row r of X, or from row_index[r] (int32 [groups*m]); an index outside X
+ * (-1, say) skips the row. With counts (int32 [groups], device) only the first counts[g] rows of a group are done.
+ * Rows that are skipped, and their scales, are not written. Divisions and products are IEEE FP32.
  */
 typedef struct ptxopsQuantizeDesc_t {
   size_t size;
   uint32_t magic, version;
-  int64_t m;
-  int64_t k;       /* multiple of 128 */
-  int64_t ldx;     /* 0 = k; multiple of 8 */
-  int64_t ld_sf;   /* 0 = m rounded up to 4 */
-  int64_t source_rows; /* rows of X that row_index may name; 0 = m */
-  int32_t gather;  /* 1: args.row_index is used */
+  int64_t m;           /* rows of a group */
+  int64_t k;           /* multiple of 128 */
+  int64_t groups;
+  int64_t source_rows; /* rows of X; 0 = groups * m */
+  int64_t ldx;         /* 0 = k; multiple of 8 */
+  int64_t ld_sf;       /* 0 = m rounded up to 4 */
 } ptxopsQuantizeDesc_t;
-#define PTXOPS_QUANTIZE_DESC_INITIALIZER { PTXOPS_HEADER(ptxopsQuantizeDesc_t), 0, 0, 0, 0, 0, 0 }
+#define PTXOPS_QUANTIZE_DESC_INITIALIZER { PTXOPS_HEADER(ptxopsQuantizeDesc_t), 0, 0, 1, 0, 0, 0 }
 
 typedef struct ptxopsQuantizeArgs_t {
   size_t size;
   uint32_t magic, version;
-  ptxopsDevicePtr_t x, row_index, q, sf;
+  ptxopsDevicePtr_t x, q, sf;  /* 16-byte aligned */
+  ptxopsDevicePtr_t row_index; /* or 0 */
+  ptxopsDevicePtr_t counts;    /* or 0 */
 } ptxopsQuantizeArgs_t;
-#define PTXOPS_QUANTIZE_ARGS_INITIALIZER { PTXOPS_HEADER(ptxopsQuantizeArgs_t), 0, 0, 0, 0 }
+#define PTXOPS_QUANTIZE_ARGS_INITIALIZER { PTXOPS_HEADER(ptxopsQuantizeArgs_t), 0, 0, 0, 0, 0 }
 
 PTXOPS_API ptxopsStatus_t ptxopsQuantizeCheck(const ptxopsQuantizeDesc_t* desc);
 PTXOPS_API ptxopsStatus_t ptxopsQuantizePlanCreate(ptxopsContext_t context, const ptxopsQuantizeDesc_t* desc,
@@ -237,25 +241,28 @@ PTXOPS_API ptxopsStatus_t ptxopsQuantizeRun(ptxopsPlan_t plan, const ptxopsQuant
 
 /* ---- SwiGLU + 1 x 128 quantiser ---------------------------------------------------------------------------------
  *
- *   Y[r,i] = silu(X[r,i]) * X[r,width+i] in FP32, silu(x) = x / (1 + exp(-x)); then quantised as above.
+ *   H[r,i] = X[r,i] / (1 + exp(-X[r,i])) * X[r,width+i] in FP32, not rounded to BF16; then quantised as above
  *
- * X BF16 [m, 2*width] (gate | up), Q e4m3 [m,width], SF FP32 [width/128][ld_sf].
+ * X BF16 [groups*m, 2*width] (gate | up), Q e4m3 [groups*m, width], SF FP32 [groups][width/128][ld_sf]; counts as above.
  */
 typedef struct ptxopsSwigluQuantizeDesc_t {
   size_t size;
   uint32_t magic, version;
-  int64_t m;
+  int64_t m;      /* rows of a group */
   int64_t width;  /* multiple of 128 */
+  int64_t groups;
+  int64_t ldx;    /* 0 = 2 * width; multiple of 8 */
   int64_t ld_sf;  /* 0 = m rounded up to 4 */
 } ptxopsSwigluQuantizeDesc_t;
-#define PTXOPS_SWIGLU_QUANTIZE_DESC_INITIALIZER { PTXOPS_HEADER(ptxopsSwigluQuantizeDesc_t), 0, 0, 0 }
+#define PTXOPS_SWIGLU_QUANTIZE_DESC_INITIALIZER { PTXOPS_HEADER(ptxopsSwigluQuantizeDesc_t), 0, 0, 1, 0, 0 }
 
 typedef struct ptxopsSwigluQuantizeArgs_t {
   size_t size;
   uint32_t magic, version;
-  ptxopsDevicePtr_t x, q, sf;
+  ptxopsDevicePtr_t x, q, sf; /* 16-byte aligned */
+  ptxopsDevicePtr_t counts;   /* or 0 */
 } ptxopsSwigluQuantizeArgs_t;
-#define PTXOPS_SWIGLU_QUANTIZE_ARGS_INITIALIZER { PTXOPS_HEADER(ptxopsSwigluQuantizeArgs_t), 0, 0, 0 }
+#define PTXOPS_SWIGLU_QUANTIZE_ARGS_INITIALIZER { PTXOPS_HEADER(ptxopsSwigluQuantizeArgs_t), 0, 0, 0, 0 }
 
 PTXOPS_API ptxopsStatus_t ptxopsSwigluQuantizeCheck(const ptxopsSwigluQuantizeDesc_t* desc);
 PTXOPS_API ptxopsStatus_t ptxopsSwigluQuantizePlanCreate(ptxopsContext_t context,
@@ -265,7 +272,7 @@ PTXOPS_API ptxopsStatus_t ptxopsSwigluQuantizeRun(ptxopsPlan_t plan, const ptxop
 
 /* ---- Row gather --------------------------------------------------------------------------------------------------
  *
- *   Y[r,:] = X[row_index[r],:]   BF16; row_index int32 [m], -1: the row is written as zeros
+ *   Y[r,:] = X[row_index[r],:]   BF16; row_index int32 [m]; an index outside X (-1, say) leaves the row of Y as it is
  */
 typedef struct ptxopsGatherRowsDesc_t {
   size_t size;
