@@ -111,7 +111,7 @@ template <class T>
 struct SlctInt { PTXOPS_ALU T apply(T a, T b, int32_t c) { return c >= 0 ? a : b; } };
 template <class T, bool kFtz>
 struct SlctFloat {
-  PTXOPS_ALU T apply(T a, T b, float c) { return (kFtz ? flushed(c) : c) >= 0.0f ? a : b; }
+  PTXOPS_ALU T apply(T a, T b, float c) { return (kFtz ? flush(c) : c) >= 0.0f ? a : b; }
 };
 template <class T>
 Handler slct_of(isa::Type selector, bool ftz) {

@@ -4,7 +4,7 @@
 #include <cmath>
 #include <string_view>
 
-#include "driver/virtual/exec/alu_types.h"
+#include "driver/virtual/exec/alu_float.h"
 #include "driver/virtual/isa/types.h"
 
 namespace ptxops::virt {
@@ -27,15 +27,13 @@ inline Cmp cmp_from_token(std::string_view s) {
   return static_cast<Cmp>(k);
 }
 
-PTXOPS_ALU float flushed(float v) { return std::fabs(v) < 0x1p-126f ? std::copysign(0.0f, v) : v; }
-
 // Relations without a `u` are false, those with one are true where an operand is NaN.
 template <Cmp kCmp, class T, bool kFtz = false>
 struct Compare {
   PTXOPS_ALU bool apply(T a, T b) {
     if constexpr (kFtz) {
-      a = flushed(a);
-      b = flushed(b);
+      a = flush(a);
+      b = flush(b);
     }
     switch (kCmp) {
       case Cmp::eq: return a == b;
