@@ -281,7 +281,7 @@ enum class Result { ok, invalid };
 // input.
 Result parse(std::string_view text, Module& module, std::vector<Diagnostic>& diagnostics);
 
-// "line 12: text" per line: the form of a JIT error log.
+// "error   : line 12; text" per line: the form of a JIT error log.
 std::string render(const std::vector<Diagnostic>& diagnostics);
 
 }  // namespace ptxops::virt::isa

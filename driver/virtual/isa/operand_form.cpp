@@ -58,6 +58,7 @@ void compile_address(std::string_view inner, OperandSpec& spec, std::string_view
 void compile_value(std::string_view s, OperandSpec& spec, std::string_view form) {
   using Kind = OperandSpec::Kind;
   spec.dest = consume(s, "=");
+  spec.sink = consume(s, "_");
   spec.reg_only = consume(s, "%");
   spec.negatable = consume(s, "!");
   for (size_t colon; (colon = s.rfind(':')) != s.npos; s = s.substr(0, colon)) {

@@ -33,7 +33,8 @@ struct OperandSpec {
   Length length = Length::one;
   uint8_t type_index = 0;        // TypeFrom::token
   Type type = Type::none;        // TypeFrom::fixed
-  bool dest = false;             // '=': written; register or sink
+  bool dest = false;             // '=': written; register
+  bool sink = false;             // '=_': the result may be discarded with _
   bool pair = false;             // d|p allowed
   bool pair_required = false;    // d|p and nothing else
   bool reg_only = false;         // '%'
