@@ -342,16 +342,19 @@ bool resolve_lanes(Warp& w, const Op& op, uint32_t lanes, const uint64_t* base, 
 // ---- Time model
 // -------------------------------------------------------------------------------------------------
 
-uint32_t charge_global(Grid& grid, uint64_t address, uint32_t size) {
-  const uint64_t fresh = grid.touched.touch(address, size);
-  grid.counters.l2_bytes.fetch_add(TouchedSectors::sectors(address, size) * TouchedSectors::kSectorBytes,
-                                   std::memory_order_relaxed);
+uint32_t charge_sectors(Grid& grid, uint64_t address, uint64_t sectors, uint64_t fresh) {
+  grid.counters.l2_bytes.fetch_add(sectors * TouchedSectors::kSectorBytes, std::memory_order_relaxed);
   if (fresh) {
     grid.counters.dram_bytes.fetch_add(fresh * TouchedSectors::kSectorBytes, std::memory_order_relaxed);
     return latency::kDram;
   }
   // Which L2 partition holds an address is a hash of its bits; half of them are far.
   return latency::kL2 + (__builtin_parityll(address >> 12) ? latency::kL2Far : 0);
+}
+
+uint32_t charge_global(Grid& grid, uint64_t address, uint32_t size) {
+  const uint64_t fresh = grid.touched.touch(address, size);
+  return charge_sectors(grid, address, TouchedSectors::sectors(address, size), fresh);
 }
 
 namespace {

@@ -54,8 +54,12 @@ uint32_t charge_lanes(Warp& warp, uint32_t lanes, const LaneAccess& access);
 // PTXOPS_CHECK: off | bounds | full; bounds when unset. Read once; throws std::runtime_error for another value.
 CheckLevel check_level();
 
-// Time model: global traffic of [address, address + size): L2 hit or DRAM, by 128-byte lines first touched by
-// this grid. Returns the modelled latency in cycles.
+// Time model: traffic already counted, `fresh` of its sectors (Grid::touched) never touched before; `address` is
+// any of it. Returns the modelled latency in cycles.
+uint32_t charge_sectors(Grid& grid, uint64_t address, uint64_t sectors, uint64_t fresh);
+
+// Time model: global traffic of [address, address + size): L2 hit or DRAM, by 32-byte sectors first touched
+// by this grid. Returns the modelled latency in cycles.
 uint32_t charge_global(Grid& grid, uint64_t address, uint32_t size);
 
 }  // namespace ptxops::virt

@@ -154,7 +154,7 @@ struct PickVector {
 void decode_scalar(Decoder& d, const isa::Instruction& in, bool returns) {
   const Type type = in.type();
   const size_t first = returns ? 1 : 0;
-  AtomicOp kind;
+  AtomicOp kind{};
   if (!atomic_op_from(in.choice("op"), kind)) d.refuse("unknown atomic operation");
   const Handler handler = type == Type::b128 ? (kind == AtomicOp::exch ? exchange128 : nullptr)
                                              : atomics::dispatch<true>(kind, type, PickAtom{returns});
@@ -175,7 +175,7 @@ void decode_scalar(Decoder& d, const isa::Instruction& in, bool returns) {
 void decode_vector(Decoder& d, const isa::Instruction& in, bool returns) {
   const Type type = in.type();
   const size_t first = returns ? 1 : 0;
-  AtomicOp kind;
+  AtomicOp kind{};
   if (!atomic_op_from(in.choice("op"), kind)) d.refuse("unknown atomic operation");
   const Handler handler = atomics::dispatch<true>(kind, type, PickVector{returns});
   if (!handler) d.refuse("this vector atomic does not exist for this type");
