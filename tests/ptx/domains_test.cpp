@@ -17,7 +17,8 @@ namespace {
 std::vector<std::string> kernel_paths() {
   std::vector<std::string> paths;
   for (const std::string& path : source_paths())
-    if (path.ends_with(".ptx") && read_source(path)->find("//% kernel ") != std::string::npos) paths.push_back(path);
+    if (path.ends_with(".ptx") && read_source(path)->find("//% kernel ") != std::string::npos)
+      paths.push_back(path);
   return paths;
 }
 
@@ -54,7 +55,8 @@ TEST_P(Domain, AssemblesWithoutSpillsOrAdvisories) {
 
 std::string test_name(const testing::TestParamInfo<std::string>& info) {
   std::string name = info.param;
-  std::replace_if(name.begin(), name.end(), [](char c) { return !std::isalnum(static_cast<unsigned char>(c)); }, '_');
+  std::replace_if(
+      name.begin(), name.end(), [](char c) { return !std::isalnum(static_cast<unsigned char>(c)); }, '_');
   return name;
 }
 INSTANTIATE_TEST_SUITE_P(Kernels, Domain, testing::ValuesIn(kernel_paths()), test_name);
