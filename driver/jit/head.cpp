@@ -69,12 +69,15 @@ void check_size(const KernelHead& head, std::span<const int64_t> config) {
 // Depth-first over the parameters. Steps run at the depth at which the last parameter they read is chosen.
 class Enumerator {
  public:
-  explicit Enumerator(const Template& t) : t_(t), evaluator_(t), at_depth_(t.params.size() + 1), config_(t.params.size()) {
+  Enumerator(const Template& t, bool with_notes)
+      : t_(t), evaluator_(t), at_depth_(t.params.size() + 1), config_(t.params.size()) {
     for (const HeadStep& s : t.head)
       if (s.kind != HeadStep::Kind::kNote) at_depth_[s.param_count].push_back(&s);
+    if (with_notes) found_.note_count = t.notes.size();
+    note_.resize(t.notes.size());
   }
 
-  std::vector<Config> run() {
+  Domain run() {
     visit(0, false);
     return std::move(found_);
   }
@@ -91,7 +94,8 @@ class Enumerator {
     }
     if (depth == t_.params.size()) {
       if (suspect && evaluator_.run(nullptr)) return;
-      found_.push_back(config_);
+      found_.configs.push_back(config_);
+      if (found_.note_count) add_notes();
       return;
     }
     for (const int64_t value : t_.params[depth].domain) {
@@ -101,11 +105,24 @@ class Enumerator {
     }
   }
 
+  void add_notes() {
+    for (const HeadStep& s : t_.head) {
+      if (s.kind != HeadStep::Kind::kNote) continue;
+      try {
+        evaluator_.step(s, &note_);
+      } catch (const ExpressionError& e) {
+        t_.fail(s.where, e.what());
+      }
+    }
+    found_.notes.insert(found_.notes.end(), note_.begin(), note_.end());
+  }
+
   const Template& t_;
   Evaluator evaluator_;
   std::vector<std::vector<const HeadStep*>> at_depth_;
   Config config_;
-  std::vector<Config> found_;
+  std::vector<int64_t> note_;
+  Domain found_;
 };
 
 KernelHead head_of(std::shared_ptr<const Template> t) {
@@ -183,7 +200,9 @@ bool is_legal(const KernelHead& head, std::span<const int64_t> config, std::stri
   return !failed;
 }
 
-std::vector<Config> enumerate(const KernelHead& head) { return Enumerator(*head.parsed).run(); }
+std::vector<Config> enumerate(const KernelHead& head) { return Enumerator(*head.parsed, false).run().configs; }
+
+Domain legal_domain(const KernelHead& head) { return Enumerator(*head.parsed, true).run(); }
 
 void evaluate_notes(const KernelHead& head, std::span<const int64_t> config, std::vector<int64_t>& out) {
   check_size(head, config);

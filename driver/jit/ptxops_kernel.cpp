@@ -67,18 +67,16 @@ int print_head(const std::string& path) {
   for (const HeadParam& p : head.params) fmt::print("param    {} in {}\n", p.name, p.domain_text);
   for (const HeadLine& r : head.requirements) fmt::print("require  {}  \"{}\"\n", r.kind, r.text);
   for (const HeadLine& c : head.contract) fmt::print("{:<8} {}\n", c.kind, c.text);
-  const std::vector<Config> configs = enumerate(head);
-  std::vector<int64_t> values;
-  for (size_t n = 0; n < head.notes.size() && !configs.empty(); ++n) {
+  const Domain domain = legal_domain(head);
+  for (size_t n = 0; n < head.notes.size() && !domain.configs.empty(); ++n) {
     int64_t low = INT64_MAX, high = INT64_MIN;
-    for (const Config& c : configs) {
-      evaluate_notes(head, c, values);
-      low = std::min(low, values[n]);
-      high = std::max(high, values[n]);
+    for (size_t c = 0; c < domain.configs.size(); ++c) {
+      low = std::min(low, domain.note(c, n));
+      high = std::max(high, domain.note(c, n));
     }
     fmt::print("note     {} = {}\n", head.notes[n], low == high ? fmt::to_string(low) : fmt::format("{} .. {}", low, high));
   }
-  fmt::print("legal    {} configurations\n", configs.size());
+  fmt::print("legal    {} configurations\n", domain.configs.size());
   return 0;
 }
 

@@ -84,6 +84,17 @@ TEST(Head, NotesOfAConfiguration) {
   EXPECT_THROW(evaluate_note(head, "threads", Config{128, 16, 2}), TemplateError);
 }
 
+TEST(Head, TheDomainHoldsEveryNote) {
+  const KernelHead head = parse_head_text("gemm.ptx", kHead);
+  const Domain domain = legal_domain(head);
+  ASSERT_EQ(domain.configs, enumerate(head));
+  ASSERT_EQ(domain.note_count, 2u);
+  ASSERT_EQ(domain.notes.size(), domain.configs.size() * 2);
+  for (size_t i = 0; i < domain.configs.size(); ++i)
+    for (size_t n = 0; n < 2; ++n)
+      EXPECT_EQ(domain.note(i, n), evaluate_note(head, head.notes[n], domain.configs[i]));
+}
+
 TEST(Head, NamesAndPositions) {
   const KernelHead head = parse_head_text("gemm.ptx", kHead);
   const Config c{64, 32, 3};
