@@ -2,6 +2,7 @@
 #include "driver/virtual/exec/alu_compare.h"
 #include "driver/virtual/exec/alu_half_bits.h"
 #include "driver/virtual/exec/machine.h"
+#include "driver/virtual/numerics/float_ops.h"
 
 namespace ptxops::virt::alu {
 namespace {
@@ -12,7 +13,7 @@ uint32_t truth(Warp& w, const Op& op) {
   const uint32_t* b = w.reg<uint32_t>(op.b);
   const auto value = [](uint32_t lane) {
     auto h = static_cast<uint16_t>(kUpper ? lane >> 16 : lane);
-    if constexpr (kFtz) h = flush_f16(h);
+    if constexpr (kFtz) h = numerics::flushed<Format::f16>(h);
     return kBf16 ? f32_from_bf16(h) : f32_from_f16(h);
   };
   uint32_t t = 0;

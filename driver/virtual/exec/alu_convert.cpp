@@ -37,7 +37,7 @@ PTXOPS_ALU T integral(T v) {
 // To 32 bits, clamped; NaN becomes 0.
 template <class D, Round kRounding, bool kFtz> struct FloatToInt {
   PTXOPS_ALU D apply(float a) {
-    const float v = integral<kRounding>(in<kFtz>(a));
+    const float v = integral<kRounding>(kFtz ? flush(a) : a);
     constexpr float end = std::is_signed_v<D> ? 0x1p31f : 0x1p32f, begin = std::is_signed_v<D> ? -0x1p31f : 0.0f;
     const bool inside = (v >= begin) & (v < end);
     const float safe = inside ? v : 0.0f;

@@ -21,41 +21,43 @@ enum class FloatOp : uint8_t { add, sub, mul, fma, div, rcp, sqrt, abs, neg, cop
 HWY_BEFORE_NAMESPACE();
 namespace ptxops::virt::alu::HWY_NAMESPACE {
 
-template <class T, bool kFtz, bool kSat>
+template <class T, FloatMode M>
 Handler of(FloatOp op) {
+  // Neither division nor root takes .sat.
+  constexpr FloatMode unclamped{.ftz = M.ftz};
   switch (op) {
-    case FloatOp::add: return lanewise<FAdd<T, kFtz, kSat>>;
-    case FloatOp::sub: return lanewise<FSub<T, kFtz, kSat>>;
-    case FloatOp::mul: return lanewise<FMul<T, kFtz, kSat>>;
-    case FloatOp::fma: return lanewise<FFma<T, kFtz, kSat>>;
-    case FloatOp::div: return lanewise<FDiv<T, kFtz, false>>;
-    case FloatOp::rcp: return lanewise<FRcp<T, kFtz, false>>;
-    case FloatOp::sqrt: return lanewise<FSqrt<T, kFtz, false>>;
-    case FloatOp::abs: return lanewise<FAbs<T, kFtz>>;
-    case FloatOp::neg: return lanewise<FNeg<T, kFtz>>;
+    case FloatOp::add: return lanewise<FAdd<T, M>>;
+    case FloatOp::sub: return lanewise<FSub<T, M>>;
+    case FloatOp::mul: return lanewise<FMul<T, M>>;
+    case FloatOp::fma: return lanewise<FFma<T, M>>;
+    case FloatOp::div: return lanewise<FDiv<T, unclamped>>;
+    case FloatOp::rcp: return lanewise<FRcp<T, unclamped>>;
+    case FloatOp::sqrt: return lanewise<FSqrt<T, unclamped>>;
+    case FloatOp::abs: return lanewise<FAbs<T, unclamped>>;
+    case FloatOp::neg: return lanewise<FNeg<T, unclamped>>;
     case FloatOp::copysign: return lanewise<FCopysign<T>>;
   }
   return nullptr;
 }
 Handler float_handler(FloatOp op, bool is_f64, bool ftz, bool sat) {
-  if (is_f64) return of<double, false, false>(op);
-  if (ftz) return sat ? of<float, true, true>(op) : of<float, true, false>(op);
-  return sat ? of<float, false, true>(op) : of<float, false, false>(op);
+  if (is_f64) return of<double, FloatMode{}>(op);
+  if (ftz) return sat ? of<float, FloatMode{.ftz = true, .sat = true}>(op) : of<float, FloatMode{.ftz = true}>(op);
+  return sat ? of<float, FloatMode{.sat = true}>(op) : of<float, FloatMode{}>(op);
 }
 
 template <bool kMax, bool kFtz>
 Handler min_max32(bool nan, bool xorsign) {
   if (nan) {
-    return xorsign ? lanewise<FMinMax<float, kMax, kFtz, true, true>>
-                   : lanewise<FMinMax<float, kMax, kFtz, true, false>>;
+    return xorsign ? lanewise<FMinMax<float, numerics::MinMaxMode{kMax, true, true, kFtz}>>
+                   : lanewise<FMinMax<float, numerics::MinMaxMode{kMax, true, false, kFtz}>>;
   }
-  return xorsign ? lanewise<FMinMax<float, kMax, kFtz, false, true>>
-                 : lanewise<FMinMax<float, kMax, kFtz, false, false>>;
+  return xorsign ? lanewise<FMinMax<float, numerics::MinMaxMode{kMax, false, true, kFtz}>>
+                 : lanewise<FMinMax<float, numerics::MinMaxMode{kMax, false, false, kFtz}>>;
 }
 Handler min_max_handler(bool max, bool is_f64, bool ftz, bool nan, bool xorsign) {
   if (is_f64) {
-    return max ? lanewise<FMinMax<double, true, false, false, false>>
-               : lanewise<FMinMax<double, false, false, false, false>>;
+    return max ? lanewise<FMinMax<double, numerics::MinMaxMode{.max = true}>>
+               : lanewise<FMinMax<double, numerics::MinMaxMode{}>>;
   }
   if (max) return ftz ? min_max32<true, true>(nan, xorsign) : min_max32<true, false>(nan, xorsign);
   return ftz ? min_max32<false, true>(nan, xorsign) : min_max32<false, false>(nan, xorsign);
