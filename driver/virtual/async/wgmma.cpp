@@ -1,0 +1,338 @@
+// wgmma.mma_async and its groups. Each warp of a warpgroup computes its own 16 rows when it executes the
+// instruction: data effects are immediate, the time model keeps them in flight until wait_group.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "driver/virtual/async/async_state.h"
+#include "driver/virtual/async/matrix_operand.h"
+#include "driver/virtual/exec/access.h"
+#include "driver/virtual/exec/decode.h"
+#include "driver/virtual/exec/grid.h"
+#include "driver/virtual/exec/shadow.h"
+#include "driver/virtual/numerics/tensor_core.h"
+#include "driver/virtual/time/latency.h"
+
+namespace ptxops::virt {
+namespace {
+
+using numerics::AccType;
+using numerics::MmaShape;
+using numerics::MmaType;
+
+// Operands of one wgmma, beside its Op (Op::imm points here).
+struct Wgmma {
+  MmaShape shape;  // m = 16: one warp's part
+  bool a_in_registers = false;
+  bool transpose_a = false, transpose_b = false;  // MN-major
+  uint32_t a_descriptor = 0, b_descriptor = 0;    // 64-bit slots
+  uint32_t a[4] = {};
+  uint32_t scale_d = 0;            // predicate slot
+  bool always_accumulate = false;  // where there is no predicate
+  uint32_t d_in[128] = {}, d_out[128] = {};
+  uint32_t d_count = 0;
+};
+
+bool is_warpgroup_wide(Warp& w, const Op& op, uint32_t lanes) {
+  if (lanes == kAllLanes && w.live() == kAllLanes && (w.id | 3) < w.cta->warps.size()) return true;
+  if ((w.id | 3) >= w.cta->warps.size())
+    w.fault(op, -1, FaultKind::barrier,
+            fmt::format("wgmma by warp {} of a CTA of {} warps: a warpgroup is 4 contiguous warps", w.id,
+                        w.cta->warps.size()));
+  else
+    w.fault(op, -1, FaultKind::barrier,
+            fmt::format("wgmma executed by lanes {:#010x}: expected all 32 lanes of the warp", lanes));
+  return false;
+}
+
+bool uniform_descriptor(Warp& w, const Op& op, uint32_t slot, const char* which, uint64_t& out) {
+  const uint64_t* values = w.reg<uint64_t>(slot);
+  out = values[0];
+  for (uint32_t i = 1; i < kLanes; ++i)
+    if (values[i] != out) {
+      w.fault(op, static_cast<int>(i), FaultKind::illegal_instruction,
+              fmt::format("matrix descriptor of {} differs between lanes of the warp: {:#018x} and {:#018x}",
+                          which, out, values[i]));
+      return false;
+    }
+  return true;
+}
+
+// The four warps of a warpgroup must execute the same wgmma with the same descriptors.
+bool agrees_with_warpgroup(Warp& w, const Op& op, uint64_t a, uint64_t b, bool accumulate) {
+  AsyncState& leader = async_state(*w.cta->warps[w.id & ~3u]);
+  const uint64_t number = async_state(w).wgmma_count++;
+  if (number == leader.wgmma_first + leader.wgmma_issued.size())
+    leader.wgmma_issued.push_back({&op, a, b, 0, accumulate});
+  auto& issued = leader.wgmma_issued[number - leader.wgmma_first];
+  if (issued.op != &op || issued.a != a || issued.b != b || issued.accumulate != accumulate) {
+    w.fault(op, -1, FaultKind::barrier,
+            issued.op != &op ? fmt::format("warpgroup divergence: wgmma number {} is at line {} in another "
+                                           "warp, at line {} in this one",
+                                           number, issued.op->line, op.line)
+                             : fmt::format("warpgroup divergence: descriptors {:#018x}, {:#018x}, scale-d "
+                                           "{}, in another warp {:#018x}, "
+                                           "{:#018x}, {}",
+                                           a, b, accumulate, issued.a, issued.b, issued.accumulate));
+    return false;
+  }
+  if (++issued.warps == 4) {
+    leader.wgmma_issued.pop_front();
+    ++leader.wgmma_first;
+  }
+  return true;
+}
+
+// Rows [first, first + rows) of the operand described by `bits` as packed 32-byte rows.
+bool gather(Warp& w, const Op& op, const char* which, uint64_t bits, bool transposed, uint32_t first,
+            uint32_t rows, bool split_pairs, std::byte* out) {
+  MatrixDescriptor d;
+  const std::string why = d.set(bits);
+  if (!why.empty()) {
+    w.fault(op, -1, FaultKind::illegal_instruction, fmt::format("operand {}: {}", which, why));
+    return false;
+  }
+  const Cta& cta = *w.cta;
+  const uint8_t* shadow = check_level() == CheckLevel::full ? cta.smem_shadow.get() : nullptr;
+  uint32_t bad = 0;
+  const auto check = [&](uint32_t address) {
+    if (address < kSharedReserved || address + 16 > cta.smem_end) {
+      bad = address;
+      return false;
+    }
+    if (shadow && shadow_first_clear(shadow, address, 16) != 16) {
+      bad = address;
+      return false;
+    }
+    return true;
+  };
+  if (transposed ? gather_mn_major(d, cta.smem, first, rows, split_pairs, out, check)
+                 : gather_k_major(d, cta.smem, first, rows, split_pairs, out, check))
+    return true;
+  if (bad < kSharedReserved || bad + 16 > cta.smem_end)
+    w.fault(op, -1, FaultKind::illegal_address,
+            fmt::format(
+                "illegal address: operand {} of wgmma (descriptor {:#018x}) reads 16 bytes at shared address "
+                "{:#x}: shared memory is [{:#x}, {:#x})",
+                which, bits, bad, kSharedReserved, cta.smem_end));
+  else
+    w.fault(
+        op, -1, FaultKind::never_written,
+        fmt::format("operand {} of wgmma (descriptor {:#018x}) reads never-written shared memory at {:#x}",
+                    which, bits, bad));
+  return false;
+}
+
+// Register r of a fragment holds, for lane l, 4 bytes of matrix row l/4 + 8*(r odd or not): lanes 4i..4i+3
+// are 16 contiguous bytes of row i. All fragment traffic is therefore 16-byte copies:
+//   A from registers: row + 8*(r&1), byte 16*(r>>1);
+//   D of f16:         row + 8*(r&1), byte 16*(r>>1);
+//   D of f32 and s32: row + 8*((r>>1)&1); its lane's columns are 8*(r>>2) + 2*(l%4) + (r&1), so the even
+//   columns of a block of 8 lie in one register and the odd ones in the next. With B's rows taken in the
+//   order 0,2,4,6,1,3,5,7, D's columns come out in that order, and a register is again 16 contiguous bytes:
+//   byte 32*(r>>2) + 16*(r&1).
+struct Place {
+  uint32_t row, byte;
+};
+Place place_of(uint32_t r, bool wide) {
+  if (wide) return {8 * (r >> 1 & 1), 32 * (r >> 2) + 16 * (r & 1)};
+  return {8 * (r & 1), 16 * (r >> 1)};
+}
+void registers_to_rows(Warp& w, const uint32_t* slots, uint32_t count, bool wide, std::byte* rows,
+                       uint32_t pitch) {
+  for (uint32_t r = 0; r < count; ++r) {
+    const Place p = place_of(r, wide);
+    const std::byte* reg = w.regs + slots[r];
+    std::byte* to = rows + p.row * pitch + p.byte;
+    for (uint32_t i = 0; i < 8; ++i) std::memcpy(to + i * pitch, reg + 16 * i, 16);
+  }
+}
+void rows_to_registers(Warp& w, const uint32_t* slots, uint32_t count, bool wide, const std::byte* rows,
+                       uint32_t pitch) {
+  for (uint32_t r = 0; r < count; ++r) {
+    const Place p = place_of(r, wide);
+    std::byte* reg = w.regs + slots[r];
+    const std::byte* from = rows + p.row * pitch + p.byte;
+    for (uint32_t i = 0; i < 8; ++i) std::memcpy(reg + 16 * i, from + i * pitch, 16);
+  }
+}
+
+Step mma_async(Warp& w, const Op& op, uint32_t lanes) {
+  const Wgmma& g = *reinterpret_cast<const Wgmma*>(op.imm);
+  if (!is_warpgroup_wide(w, op, lanes)) return Step::fault;
+  MmaShape shape = g.shape;
+  shape.accumulate = g.always_accumulate;
+  if (g.scale_d) {
+    const uint32_t scale = w.pred(g.scale_d);
+    if (scale != 0 && scale != kAllLanes)
+      return w.fault(op, __builtin_ctz(~scale), FaultKind::illegal_instruction,
+                     fmt::format("scale-d differs between lanes of the warp: {:#010x}", scale));
+    shape.accumulate = scale != 0;
+  }
+  uint64_t a_bits = 0, b_bits;
+  if (!g.a_in_registers && !uniform_descriptor(w, op, g.a_descriptor, "A", a_bits)) return Step::fault;
+  if (!uniform_descriptor(w, op, g.b_descriptor, "B", b_bits)) return Step::fault;
+  if (!agrees_with_warpgroup(w, op, a_bits, b_bits, shape.accumulate)) return Step::fault;
+
+  const bool wide = shape.d != AccType::f16;
+  alignas(64) std::byte a[16 * kOperandRow];
+  alignas(64) std::byte b[256 * kOperandRow];
+  alignas(64) std::byte d[16 * 256 * 4];
+  const uint32_t n = static_cast<uint32_t>(shape.n), pitch = n * (wide ? 4 : 2);
+  if (g.a_in_registers)
+    registers_to_rows(w, g.a, 4, false, a, kOperandRow);
+  else if (!gather(w, op, "A", a_bits, g.transpose_a, 16 * (w.id & 3), 16, false, a))
+    return Step::fault;
+  if (!gather(w, op, "B", b_bits, g.transpose_b, 0, n, wide, b)) return Step::fault;
+  if (shape.accumulate) registers_to_rows(w, g.d_in, g.d_count, wide, d, pitch);
+  numerics::mma(shape, a, b, d);
+  rows_to_registers(w, g.d_out, g.d_count, wide, d, pitch);
+
+  const uint32_t smem_bytes = n * kOperandRow + (g.a_in_registers ? 0 : 64 * kOperandRow);
+  const uint64_t cycles = std::max<uint64_t>({n / 2, smem_bytes / latency::kSharedBytesPerCycle, 1});
+  AsyncState& state = async_state(w);
+  state.wgmma_open = std::max(state.wgmma_open, w.cta->tensor[w.id & 3].reserve(w.clock, cycles));
+  w.cta->cluster->grid->counters.mma_macs.fetch_add(uint64_t{16} * n * static_cast<uint32_t>(shape.k),
+                                                    std::memory_order_relaxed);
+  return Step::next;
+}
+
+// Registers need no ordering here: results are written when the instruction executes.
+Step fence(Warp& w, const Op& op, uint32_t lanes) {
+  return is_warpgroup_wide(w, op, lanes) ? Step::next : Step::fault;
+}
+
+Step commit_group(Warp& w, const Op& op, uint32_t lanes) {
+  if (!is_warpgroup_wide(w, op, lanes)) return Step::fault;
+  AsyncState& state = async_state(w);
+  state.wgmma_groups.push_back(state.wgmma_open);
+  state.wgmma_open = 0;
+  return Step::next;
+}
+
+Step wait_group(Warp& w, const Op& op, uint32_t lanes) {
+  if (!is_warpgroup_wide(w, op, lanes)) return Step::fault;
+  auto& groups = async_state(w).wgmma_groups;
+  while (groups.size() > op.imm) {
+    if (groups.front()) w.clock = std::max(w.clock, groups.front() + latency::kTensorDrain);
+    groups.pop_front();
+  }
+  return Step::next;
+}
+
+MmaType mma_type(Decoder& d, isa::Type type) {
+  switch (type) {
+    case isa::Type::f16:
+      return MmaType::f16;
+    case isa::Type::bf16:
+      return MmaType::bf16;
+    case isa::Type::tf32:
+      return MmaType::tf32;
+    case isa::Type::e4m3:
+      return MmaType::e4m3;
+    case isa::Type::e5m2:
+      return MmaType::e5m2;
+    case isa::Type::s8:
+      return MmaType::s8;
+    case isa::Type::u8:
+      return MmaType::u8;
+    case isa::Type::b1:
+      return MmaType::b1;
+    default:
+      d.refuse("wgmma does not exist for this operand type");
+  }
+}
+
+// "m64n128k16" -> 128
+uint32_t n_of(std::string_view shape) {
+  uint32_t n = 0;
+  for (size_t i = shape.find('n') + 1; i < shape.size() && shape[i] >= '0' && shape[i] <= '9'; ++i)
+    n = n * 10 + static_cast<uint32_t>(shape[i] - '0');
+  return n;
+}
+
+void decode_mma(Decoder& d, const isa::Instruction& in) {
+  const auto& o = in.operands;
+  const isa::Type d_type = in.type(0);
+  Wgmma g;
+  g.shape.m = 16;
+  g.shape.n = static_cast<int>(n_of(in.choice("shape")));
+  g.shape.a = mma_type(d, in.type(1));
+  g.shape.b = mma_type(d, in.type(2));
+  g.shape.k = numerics::mma_k(g.shape.a);
+  g.shape.d = d_type == isa::Type::f16   ? AccType::f16
+              : d_type == isa::Type::f32 ? AccType::f32
+                                         : AccType::s32;
+  g.shape.satfinite = in.has("satfinite");
+  g.a_in_registers = o[1].is_vector();
+  g.d_count = static_cast<uint32_t>(o[0].elements.size());
+  const uint32_t expected = static_cast<uint32_t>(g.shape.n) / (g.shape.d == AccType::f16 ? 4 : 2);
+  if (g.d_count != expected || (g.a_in_registers && o[1].elements.size() != 4))
+    d.refuse(fmt::format("wgmma with N = {} needs {} registers for D (got {}) and 4 for A", g.shape.n,
+                         expected, g.d_count));
+
+  // d, a, b, scale-d, then for float types imm-scale-a, imm-scale-b, then for 16-bit types imm-trans-a (A in
+  // shared memory only), imm-trans-b.
+  std::vector<int32_t> immediates;
+  for (size_t i = 4; i < o.size(); ++i)
+    immediates.push_back(static_cast<int32_t>(o[i].immediate(isa::Type::s32)));
+  if (immediates.size() >= 2) {
+    g.shape.negate_a = immediates[0] == -1;
+    g.shape.negate_b = immediates[1] == -1;
+  }
+  if (immediates.size() == 3) g.transpose_b = immediates[2] != 0;
+  if (immediates.size() == 4) {
+    g.transpose_a = immediates[2] != 0;
+    g.transpose_b = immediates[3] != 0;
+  }
+  const isa::Type register_type = g.shape.d == AccType::f32   ? isa::Type::f32
+                                  : g.shape.d == AccType::s32 ? isa::Type::s32
+                                                              : isa::Type::b32;
+  if (g.a_in_registers) {
+    for (int i = 0; i < 4; ++i) g.a[i] = d.src(o[1].elements[i], isa::Type::b32);
+  } else {
+    g.a_descriptor = d.src(o[1], isa::Type::b64);
+  }
+  g.b_descriptor = d.src(o[2], isa::Type::b64);
+  if (o.size() > 3 && !o[3].is_imm())
+    g.scale_d = d.src_pred(o[3]);
+  else
+    g.always_accumulate = o.size() <= 3 || o[3].bits != 0;
+  for (uint32_t i = 0; i < g.d_count; ++i) g.d_in[i] = d.src(o[0].elements[i], register_type);
+  for (uint32_t i = 0; i < g.d_count; ++i) g.d_out[i] = d.dst(o[0].elements[i], register_type);
+  const Wgmma* kept = d.keep(g);
+  d.emit(mma_async).imm = reinterpret_cast<uint64_t>(kept);
+}
+
+}  // namespace
+
+void decode_wgmma_f16(Decoder& d, const isa::Instruction& in) {
+  decode_mma(d, in);
+}
+void decode_wgmma_bf16(Decoder& d, const isa::Instruction& in) {
+  decode_mma(d, in);
+}
+void decode_wgmma_tf32(Decoder& d, const isa::Instruction& in) {
+  decode_mma(d, in);
+}
+void decode_wgmma_fp8(Decoder& d, const isa::Instruction& in) {
+  decode_mma(d, in);
+}
+void decode_wgmma_int8(Decoder& d, const isa::Instruction& in) {
+  decode_mma(d, in);
+}
+void decode_wgmma_b1(Decoder& d, const isa::Instruction& in) {
+  decode_mma(d, in);
+}
+void decode_wgmma_fence(Decoder& d, const isa::Instruction&) {
+  d.emit(fence);
+}
+void decode_wgmma_commit_group(Decoder& d, const isa::Instruction&) {
+  d.emit(commit_group);
+}
+void decode_wgmma_wait_group(Decoder& d, const isa::Instruction& in) {
+  d.emit(wait_group).imm = in.operands[0].immediate(isa::Type::u32);
+}
+
+}  // namespace ptxops::virt
