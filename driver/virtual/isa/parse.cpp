@@ -435,7 +435,7 @@ void Parser::close_scope() {
 
 void Parser::body(Function& f) {
   Token open = lexer_.take();
-  open_scope();
+  open_scope();  // of the parameters: the body may shadow them
   for (Variable& v : f.variables) {
     Name n;
     n.kind = Name::Kind::variable;
@@ -447,8 +447,9 @@ void Parser::body(Function& f) {
       error(e.line, e.text);
     }
   }
+  open_scope();
   f.instructions.reserve(256);
-  while (!scopes_.empty()) {
+  while (scopes_.size() > 1) {
     if (lexer_.peek().kind == Token::Kind::end) {
       error(open.line, fmt::format("Unterminated body of '{}'", f.name));
       break;

@@ -44,7 +44,9 @@ void Parser::registers() {
     n.index = static_cast<uint32_t>(function_->registers.size());
     n.line = name.line;
     if (accept('<')) {
-      n.count = static_cast<uint32_t>(integer("Register count", 1, 1 << 24));
+      Constant count = constant_unary();  // no operators: '>' closes the range
+      if (count.is_float || count.i < 1 || count.i > 1 << 24) fail_at(name.line, "Register count of '{}' out of range", name.text);
+      n.count = static_cast<uint32_t>(count.i);
       expect('>', "register range");
       n.depth = static_cast<uint32_t>(scopes_.size());
       const Name* old = ranges_.find(name.text);

@@ -146,11 +146,7 @@ Operand Parser::name_operand(const Token& t) {
       if (name->variable->space == Space::reg) {
         return reg_operand(static_cast<uint32_t>(name->variable->reg), name->variable->type);
       }
-      if (lexer_.peek().is('+') || lexer_.peek().is('-')) {
-        bool negative = lexer_.peek().is('-');
-        if (!negative) lexer_.take();
-        o.offset = integer("Offset", INT32_MIN, INT32_MAX);
-      }
+      if (accept('+')) o.offset = integer("Offset", INT32_MIN, INT32_MAX);
       return o;
     case Name::Kind::function:
       o.kind = OperandKind::function;
@@ -218,10 +214,8 @@ Operand Parser::address_operand() {
       fail_at(t.line, "'{}' cannot be the base of an address; expected a register, a variable or a number", t.text);
     }
     o.type = base.type;
-    if (lexer_.peek().is('+') || lexer_.peek().is('-')) {
-      if (lexer_.peek().is('+')) lexer_.take();
-      o.offset += integer("Address offset", INT32_MIN, INT32_MAX);
-    }
+    // [a-4] is no PTX; [a+-4] is.
+    if (accept('+')) o.offset += integer("Address offset", INT32_MIN, INT32_MAX);
   } else {
     Constant c = constant();
     if (c.is_float) fail_at(t.line, "An address must be an integer");
@@ -229,11 +223,8 @@ Operand Parser::address_operand() {
     o.offset = c.i;
   }
   if (accept(',')) {
-    if (lexer_.peek().is('{')) {
-      o.elements = vector_operand().elements;
-    } else {
-      o.elements = keep({operand()});
-    }
+    if (!lexer_.peek().is('{')) fail_at(t.line, "Vector of coordinates expected in an address");
+    o.elements = vector_operand().elements;
   }
   expect(']', "address");
   return o;

@@ -91,7 +91,9 @@ std::string check_value(const Operand& o, const ExpectedOperand& e, const Instru
     }
     return "";
   }
-  if (e.length > 1) return fmt::format("is no vector, expected one of {}", e.length);
+  if (e.length > 1 || spec.length == OperandSpec::Length::by_num) {
+    return fmt::format("is no vector, expected one of {}", e.length);
+  }
   return check_scalar(o, e.type, spec, in);
 }
 
@@ -110,8 +112,9 @@ std::string check_listed_immediate(const Operand& o, const OperandSpec& spec) {
 bool space_accepts(Space instruction, Space variable) {
   if (instruction == variable) return true;
   if (instruction == Space::shared_cluster) return variable == Space::shared;
-  // A generic access to a variable is resolved by the variable's own space.
-  return instruction == Space::generic && variable != Space::reg;
+  // A generic access to a variable is resolved by the variable's own space; parameters have no generic address
+  // without cvta.param.
+  return instruction == Space::generic && variable != Space::reg && variable != Space::param;
 }
 
 std::string check_address(const Operand& o, Space space) {
@@ -122,7 +125,7 @@ std::string check_address(const Operand& o, Space space) {
       if (type_kind(o.type) == TypeKind::pred || is_float(o.type) || bits > 64) {
         return fmt::format("has a base register of type .{}", type_name(o.type));
       }
-      bool wide = space == Space::generic || space == Space::global || space == Space::const_;
+      bool wide = space == Space::generic || space == Space::global;
       if (bits < (wide ? 64 : 32)) {
         return fmt::format("has a {}-bit base register; .{} addresses are {}-bit", bits, space_name(space), wide ? 64 : 32);
       }
@@ -133,8 +136,7 @@ std::string check_address(const Operand& o, Space space) {
       return fmt::format("lies in .{} ('{}') but the instruction accesses .{}", space_name(o.variable->space),
                          o.variable->name, space_name(space));
     case AddressBase::absolute:
-      if (space == Space::local || space == Space::shared || space == Space::shared_cluster) return "";
-      return "is an absolute address, which only .local and .shared have";
+      return space == Space::local ? "" : "is an absolute address, which only .local allows";
   }
   return "";
 }

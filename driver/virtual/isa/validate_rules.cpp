@@ -213,9 +213,14 @@ std::string check_memory(const Instruction& in) {
   if (ordered && (s == Space::const_ || s == Space::param || s == Space::local)) {
     return fmt::format("Modifier '.{}' requires '.global' or '.shared' space in '{}'", in.choice("sem"), in.opcode->text);
   }
-  bool hint = in.has("L2::cache_hint") || in.has("L2::64B") || in.has("L2::128B") || in.has("L2::256B");
-  if (hint && s != Space::global && s != Space::generic) {
-    return fmt::format("L2 hints require '.global' space in '{}'", in.opcode->text);
+  if (in.has("volatile") && (s == Space::local || s == Space::const_ || s == Space::param)) {
+    return fmt::format("Modifier '.volatile' cannot be applied to '.{}' space in '{}'", space_name(s), in.opcode->text);
+  }
+  for (std::string_view modifier : in.opcode->choices) {
+    bool hint = modifier.starts_with("L1::") || modifier.starts_with("L2::");
+    if (hint && s != Space::global && s != Space::generic) {
+      return fmt::format("Modifier '.{}' requires '.global' space in '{}'", modifier, in.opcode->text);
+    }
   }
   return "";
 }
@@ -245,7 +250,7 @@ std::string check_rules(const Instruction& in, const Module& module) {
     case Id::set: case Id::set_bool: case Id::setp: case Id::setp_bool:
     case Id::set_half: case Id::set_half_bool: case Id::setp_half: case Id::setp_half_bool:
       return check_comparison(in);
-    case Id::ld: case Id::ld_nc: case Id::ldu: case Id::st:
+    case Id::ld: case Id::ld_nc: case Id::ldu: case Id::st: case Id::st_async:
       return check_memory(in);
     case Id::cvt_float_to_int: case Id::cvt_int_to_float: case Id::cvt_float:
       return check_conversion(in);
