@@ -156,6 +156,22 @@ void OpcodeMatcher::build(std::string_view text, MatchedOpcode& m) {
     return;
   }
 
+  // Modifiers newer than the rows that take them.
+  for (std::string_view token : tokens) {
+    bool cluster = token == "cluster" || token == "shared::cluster";
+    if (!cluster && token != "shared::cta") continue;
+    if (module_.version < 78) {
+      m.error = fmt::format("Modifier '.{}' requires PTX ISA .version 7.8 or later; the module says {}", token,
+                            version_name(module_.version));
+    } else if (cluster && module_.target < 90) {
+      m.error = fmt::format("Modifier '.{}' requires .target sm_90 or higher; the module says sm_{}", token, module_.target);
+    } else {
+      continue;
+    }
+    m.opcode.row = nullptr;
+    return;
+  }
+
   const Row& row = *m.opcode.row;
   m.opcode.choices = arena_.copy(std::span<const std::string_view>(choices));
   std::vector<Type> types;

@@ -83,6 +83,9 @@ Operand Parser::special_operand(const Token& t) {
     fail_at(t.line, "Special register '{}' requires PTX ISA .version {} or later; the module says {}", spelling,
             version_name(it->second.min_ptx), version_name(module_.version));
   }
+  if (spelling.find("cluster") != spelling.npos && module_.target < 90) {
+    fail_at(t.line, "Special register '{}' requires .target sm_90 or higher; the module says sm_{}", spelling, module_.target);
+  }
   Operand o;
   o.kind = OperandKind::special;
   o.index = static_cast<uint32_t>(it->second.special);
