@@ -11,7 +11,8 @@
 namespace ptxops::virt::numerics {
 
 // enabled: each result moves by a share, in [-1, 1], of what its bound leaves beside the final rounding. The share is a
-// hash of seed, operation and operands: the same operands always give the same result.
+// hash of seed, operation and operands: the same operands always give the same result. Zeros, subnormals, infinities
+// and NaNs stay as they are.
 struct Perturbation {
   bool enabled = false;
   std::uint64_t seed = 0;
@@ -94,7 +95,8 @@ PTXOPS_NUMERICS double ulp(double y) {
 template <Format F>
 PTXOPS_NUMERICS double perturbed(const Perturbation& p, Approx op, std::uint64_t operands, double y, double bound) {
   const double spare = bound - ulp<F>(y) / 2;
-  const bool movable = p.enabled && spare > 0 && y - y == 0 && y != 0;
+  constexpr double least = std::bit_cast<double>(static_cast<std::uint64_t>(spec(F).min_exponent() + 1023) << 52);
+  const bool movable = p.enabled && spare > 0 && y - y == 0 && __builtin_fabs(y) >= least;
   return movable ? y + spare * share(p, op, operands) : y;
 }
 

@@ -86,7 +86,9 @@ template <Format To, Format From, FloatMode M = FloatMode{}>
 PTXOPS_NUMERICS Bits<To> convert(Bits<From> bits) {
   constexpr int to_width = spec(To).width(), from_width = spec(From).width();
   constexpr bool plain = !M.ftz && !M.sat && !M.relu && !M.satfinite;
-  if constexpr (To == Format::f32 && from_width <= 16 && !M.sat && !M.relu) {
+  // Only bf16 has values that are subnormal in f32.
+  constexpr bool widens = !M.sat && !M.relu && !M.satfinite && !(M.ftz && From == Format::bf16);
+  if constexpr (To == Format::f32 && from_width <= 16 && widens) {
     return widen_to_f32<From>(bits);
   } else if constexpr (To == Format::f64 && From == Format::f32 && plain) {
     const float x = std::bit_cast<float>(bits);
