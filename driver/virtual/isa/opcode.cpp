@@ -101,7 +101,10 @@ std::string OpcodeMatcher::refusal(std::string_view text, const Row& row) const 
 
 const MatchedOpcode& OpcodeMatcher::match(std::string_view text) {
   auto [it, is_new] = known_.try_emplace(text);
-  if (is_new) build(text, it->second);
+  if (is_new) {
+    build(text, it->second);
+    it->second.interned = arena_.copy(std::span<const Opcode>(&it->second.opcode, 1)).data();
+  }
   return it->second;
 }
 

@@ -110,11 +110,12 @@ void Parser::module_item() {
     lexer_.take();
     fail_at(t.line, "Parsing error near '{}': directive expected at module scope", t.text);
   }
-  if (t.is(".version") || t.is(".target") || t.is(".address_size")) return header();
+  if (t.is(".version")) return header();
   if (!version_seen_) {
     error(t.line, "Missing .version directive at start of file");
     throw TooManyErrors{};
   }
+  if (t.is(".target") || t.is(".address_size")) return header();
   if (t.is(".loc")) return loc();
   if (t.is(".file")) return file();
   if (t.is(".section")) return section();
@@ -545,7 +546,7 @@ void Parser::instruction(int32_t guard, bool guard_negated) {
   expect(';', "end of instruction");
 
   Instruction in;
-  in.opcode = &matched.opcode;
+  in.opcode = matched.interned;
   in.guard = guard;
   in.guard_negated = guard_negated;
   in.line = opcode.line;
@@ -562,6 +563,11 @@ void Parser::instruction(int32_t guard, bool guard_negated) {
     }
     if (n != new_pending_.size()) fail_at(new_pending_[n].line, "Unknown symbol '{}'", new_pending_[n].name);
     pending_.insert(pending_.end(), new_pending_.begin(), new_pending_.end());
+  }
+  if (!new_pending_.empty() && matched.opcode.id() == Id::call && in.operands[1].kind == OperandKind::label) {
+    // The callee must be declared before; the complaint about the name is enough.
+    function_->instructions.push_back(in);
+    return;
   }
   std::string problem = check_instruction(in, matched, module_, *function_);
   if (!problem.empty()) error(opcode.line, std::move(problem));
