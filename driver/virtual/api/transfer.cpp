@@ -1,0 +1,146 @@
+#include "driver/virtual/api/transfer.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace ptxops::virt {
+
+using namespace abi;
+
+namespace {
+
+// Modelled rates and latencies: PCIe 5.0 x16 as measured on H100 hosts, HBM3 less its overheads.
+constexpr double kHostBytesPerSecond = 50e9, kHostLatency = 5e-6;
+constexpr double kDeviceBytesPerSecond = 3.0e12, kDeviceLatency = 2e-6;
+
+double modelled_copy_seconds(const Transfer& t) {
+  const double bytes =
+      static_cast<double>(t.width) * static_cast<double>(t.height) * static_cast<double>(t.depth);
+  auto host = [](const Box& b) {
+    if (!b.on_device) return true;
+    const Allocation* a = Runtime::get().memory().find(b.address);
+    return a && a->device == kHostDevice;
+  };
+  if (host(t.to) || host(t.from)) return kHostLatency + bytes / kHostBytesPerSecond;
+  return kDeviceLatency + 2 * bytes / kDeviceBytesPerSecond;  // read and written
+}
+
+// Bytes from the first to behind the last of a box.
+uint64_t extent(const Box& b, const Transfer& t) {
+  return (t.depth - 1) * b.slice_pitch + (t.height - 1) * b.row_pitch + t.width;
+}
+
+bool is_live(const Box& b, const Transfer& t) {
+  if (!b.on_device) return true;
+  const Allocation* a = Runtime::get().memory().find(b.address);
+  return a && extent(b, t) <= a->end() - b.address;
+}
+
+// The written-byte bits go along with the bytes: copying what was never written does not make it written.
+void copy_shadow(uint64_t to, const Box& to_box, uint64_t from, const Box& from_box, uint64_t bytes) {
+  Memory& memory = Runtime::get().memory();
+  const Allocation* target = to_box.on_device ? memory.find(to) : nullptr;
+  if (!target || !target->shadow) return;
+  const Allocation* source = from_box.on_device ? memory.find(from) : nullptr;
+  for (uint64_t i = 0; i < bytes;) {
+    const uint64_t run = source ? first_unwritten(*source, from + i, bytes - i) : bytes - i;
+    mark_written(*target, to + i, run);
+    i += run;
+    while (i < bytes && !all_written(*source, from + i, 1)) ++i;
+  }
+}
+
+void run(const Transfer& t) {
+  for (uint64_t z = 0; z < t.depth; ++z)
+    for (uint64_t y = 0; y < t.height; ++y) {
+      const uint64_t to = t.to.address + z * t.to.slice_pitch + y * t.to.row_pitch;
+      const uint64_t from = t.from.address + z * t.from.slice_pitch + y * t.from.row_pitch;
+      std::memmove(reinterpret_cast<void*>(to), reinterpret_cast<const void*>(from), t.width);
+      copy_shadow(to, t.to, from, t.from, t.width);
+    }
+}
+
+void fault_freed(Context& context, const char* what, uint64_t address) {
+  context.set_fault(CUDA_ERROR_ILLEGAL_ADDRESS,
+                    fmt::format("{}: memory was freed before the stream reached the call: {}", what,
+                                Runtime::get().memory().describe(address)));
+}
+
+void check_box(const char* what, const Box& b, const Transfer& t) {
+  if (b.address == 0) refuse(CUDA_ERROR_INVALID_VALUE, "{} must not be null", what);
+  if (t.height > 1 && b.row_pitch < t.width)
+    refuse(CUDA_ERROR_INVALID_VALUE, "{} pitch: expected at least the width of {} bytes, got {}", what,
+           t.width, b.row_pitch);
+  if (b.on_device) check_range(what, b.address, extent(b, t));
+}
+
+}  // namespace
+
+void check_range(const char* what, uint64_t address, uint64_t bytes) {
+  Memory& memory = Runtime::get().memory();
+  const Allocation* a = memory.find(address);
+  if (!a) refuse(CUDA_ERROR_INVALID_VALUE, "{} is not device memory: {}", what, memory.describe(address));
+  if (bytes > a->end() - address)
+    refuse(CUDA_ERROR_INVALID_VALUE, "{}: {} bytes run {} past the end: {}", what, bytes,
+           bytes - (a->end() - address), memory.describe(address));
+}
+
+bool is_known_memory(uint64_t address, uint64_t bytes) {
+  const Allocation* a = Runtime::get().memory().find(address);
+  return a && bytes <= a->end() - address;
+}
+
+void copy(const StreamRef& stream, const Transfer& t, bool wait) {
+  if (t.width == 0 || t.height == 0 || t.depth == 0) return;
+  check_box("destination", t.to, t);
+  check_box("source", t.from, t);
+  const WorkPtr work =
+      stream.context->enqueue(*stream.stream, Work::Place::thread, [t, context = stream.context](Work& self) {
+        if (!is_live(t.to, t))
+          fault_freed(*context, "copy destination", t.to.address);
+        else if (!is_live(t.from, t))
+          fault_freed(*context, "copy source", t.from.address);
+        else
+          run(t);
+        self.finish(modelled_copy_seconds(t));
+      });
+  if (!wait) return;
+  work->wait();
+  stream.context->check_fault();
+}
+
+void fill(const StreamRef& stream, uint64_t address, uint64_t pitch, uint32_t value, uint32_t bytes,
+          uint64_t width, uint64_t height) {
+  if (width == 0 || height == 0) return;
+  Transfer t;
+  t.width = width * bytes;
+  t.height = height;
+  t.to = {address, true, pitch, 0};
+  if (address % bytes != 0 || (height > 1 && pitch % bytes != 0))
+    refuse(CUDA_ERROR_INVALID_VALUE,
+           "memset of {}-byte elements: address {:#x} and pitch {} must be multiples of {}", bytes, address,
+           pitch, bytes);
+  check_box("destination", t.to, t);
+  stream.context->enqueue(
+      *stream.stream, Work::Place::thread, [t, value, bytes, context = stream.context](Work& self) {
+        if (!is_live(t.to, t)) {
+          fault_freed(*context, "memset destination", t.to.address);
+          self.finish(0);
+          return;
+        }
+        const Allocation& a = *Runtime::get().memory().find(t.to.address);
+        for (uint64_t y = 0; y < t.height; ++y) {
+          const uint64_t row = t.to.address + y * t.to.row_pitch;
+          if (bytes == 1)
+            std::memset(reinterpret_cast<void*>(row), static_cast<int>(value), t.width);
+          else if (bytes == 2)
+            std::fill_n(reinterpret_cast<uint16_t*>(row), t.width / 2, static_cast<uint16_t>(value));
+          else
+            std::fill_n(reinterpret_cast<uint32_t*>(row), t.width / 4, value);
+          mark_written(a, row, t.width);
+        }
+        self.finish(kDeviceLatency + static_cast<double>(t.width * t.height) / kDeviceBytesPerSecond);
+      });
+}
+
+}  // namespace ptxops::virt
