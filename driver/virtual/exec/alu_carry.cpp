@@ -3,6 +3,7 @@
 #include "driver/virtual/exec/alu_integer.h"
 #include "driver/virtual/exec/alu_integer_ops.h"
 #include "driver/virtual/exec/machine.h"
+#include "driver/virtual/exec/program.h"
 
 namespace ptxops::virt::alu {
 namespace {

@@ -146,6 +146,7 @@ void decode_lop3(Decoder& d, const Instruction& i) {
 }
 // d|p, a, b, c, table, q
 void decode_lop3_bool(Decoder& d, const Instruction& i) {
+  if (i.operands[0].kind != isa::OperandKind::pair) d.refuse("lop3 with a Boolean operation needs destinations d|p");
   const auto sources = i.operands.subspan(1, 3);
   const uint32_t a = d.src(sources[0], Type::b32), b = d.src(sources[1], Type::b32),
                  c = d.src(sources[2], Type::b32), q = d.src_pred(i.operands[5]);

@@ -12,9 +12,6 @@
 
 namespace ptxops::virt::alu {
 
-// Carry flag of add.cc and its family: one bit a lane at a fixed place of every frame.
-inline constexpr uint32_t kCarrySlot = 4;
-
 using i128 = __int128;
 using u128 = unsigned __int128;
 
