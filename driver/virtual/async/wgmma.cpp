@@ -240,8 +240,9 @@ MmaType mma_type(Decoder& d, isa::Type type) {
     case isa::Type::b1:
       return MmaType::b1;
     default:
-      d.refuse("wgmma does not exist for this operand type");
+      break;
   }
+  d.refuse("wgmma does not exist for this operand type");
 }
 
 // "m64n128k16" -> 128
