@@ -8,6 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "driver/virtual/numerics/approx.h"
+#include "driver/virtual/numerics/convert.h"
 #include "driver/virtual/numerics/tensor_core.h"
 
 namespace {
@@ -74,6 +76,52 @@ BENCHMARK_CAPTURE(mma_benchmark, f16_f16, MmaType::f16, AccType::f16)->Apply(siz
 BENCHMARK_CAPTURE(mma_benchmark, tf32_f32, MmaType::tf32, AccType::f32)->Apply(sizes);
 BENCHMARK_CAPTURE(mma_benchmark, s8_s32, MmaType::s8, AccType::s32)->Apply(sizes);
 BENCHMARK_CAPTURE(mma_benchmark, b1_s32, MmaType::b1, AccType::s32)->Apply(sizes);
+
+// ---- one warp of an elementwise operation, vectorised by the compiler as in the executor's lane loops ----
+
+constexpr int kWarp = 32;
+#define PTXOPS_EVERY_TARGET __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default"), noinline))
+
+PTXOPS_EVERY_TARGET void warp_ex2(const std::uint32_t* a, std::uint32_t* d) {
+  for (int i = 0; i < kWarp; ++i) d[i] = ex2_approx<Format::f32, true>(a[i]);
+}
+PTXOPS_EVERY_TARGET void warp_lg2(const std::uint32_t* a, std::uint32_t* d) {
+  for (int i = 0; i < kWarp; ++i) d[i] = lg2_approx<true>(a[i]);
+}
+PTXOPS_EVERY_TARGET void warp_rcp(const std::uint32_t* a, std::uint32_t* d) {
+  for (int i = 0; i < kWarp; ++i) d[i] = rcp_approx<true>(a[i]);
+}
+PTXOPS_EVERY_TARGET void warp_to_bf16(const std::uint32_t* a, std::uint32_t* d) {
+  for (int i = 0; i < kWarp; ++i) d[i] = convert<Format::bf16, Format::f32>(a[i]);
+}
+PTXOPS_EVERY_TARGET void warp_to_e4m3(const std::uint32_t* a, std::uint32_t* d) {
+  for (int i = 0; i < kWarp; ++i) d[i] = convert<Format::e4m3, Format::f32, FloatMode{.satfinite = true}>(a[i]);
+}
+PTXOPS_EVERY_TARGET void warp_fma_bf16(const std::uint32_t* a, std::uint32_t* d) {
+  for (int i = 0; i < kWarp; ++i) d[i] = fma<Format::bf16>(a[i] >> 16, a[i] >> 16, d[i] >> 16);
+}
+
+void warp_benchmark(benchmark::State& state, void (*function)(const std::uint32_t*, std::uint32_t*)) {
+  alignas(64) std::uint32_t a[kWarp], d[kWarp] = {};
+  for (int i = 0; i < kWarp; ++i) {
+    const float x = 0.37f * static_cast<float>(i + 1);
+    std::memcpy(&a[i], &x, 4);
+  }
+  for (auto _ : state) {
+    function(a, d);
+    benchmark::DoNotOptimize(d);
+    benchmark::ClobberMemory();
+  }
+  state.counters["warp-op/s"] =
+      benchmark::Counter(static_cast<double>(state.iterations()), benchmark::Counter::kIsRate);
+}
+
+BENCHMARK_CAPTURE(warp_benchmark, ex2_f32, warp_ex2);
+BENCHMARK_CAPTURE(warp_benchmark, lg2_f32, warp_lg2);
+BENCHMARK_CAPTURE(warp_benchmark, rcp_f32, warp_rcp);
+BENCHMARK_CAPTURE(warp_benchmark, cvt_bf16_f32, warp_to_bf16);
+BENCHMARK_CAPTURE(warp_benchmark, cvt_e4m3_f32, warp_to_e4m3);
+BENCHMARK_CAPTURE(warp_benchmark, fma_bf16, warp_fma_bf16);
 
 }  // namespace
 

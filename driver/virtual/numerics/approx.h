@@ -123,7 +123,8 @@ double tanh_double(double x);
 template <Format F, bool kFtz>
 PTXOPS_NUMERICS Bits<F> ex2_approx(Bits<F> a, const Perturbation& p = {}) {
   const double x = detail::load<F, FloatMode{.ftz = kFtz}>(a);
-  const double clamped = x > 1000 ? 1000 : x < -1000 ? -1000 : x;  // both already far outside every format
+  const bool above = x > 1000, below = x < -1000;  // both already far outside every format
+  const double clamped = above ? 1000 : below ? -1000 : x;
   double y = detail::exp2_double(clamped == clamped ? clamped : 0);
   if (p.enabled) {
     const double bound = F == Format::f32 ? 2 * detail::ulp<F>(y) : y * (F == Format::f16 ? 0x1p-10 * 1.07 : 0x1p-7);
@@ -136,14 +137,14 @@ PTXOPS_NUMERICS Bits<F> ex2_approx(Bits<F> a, const Perturbation& p = {}) {
 template <bool kFtz>
 PTXOPS_NUMERICS std::uint32_t lg2_approx(std::uint32_t a, const Perturbation& p = {}) {
   const double x = detail::load<Format::f32, FloatMode{.ftz = kFtz}>(a);
-  const bool usable = x > 0 && x < detail::kInfinity;
+  const bool is_positive = x > 0, usable = is_positive & (x < detail::kInfinity);
   double y = detail::log2_double(usable ? x : 1);
   if (p.enabled) {
     const double bound = x > 0.5 && x < 2 ? 0x1p-22 : __builtin_fabs(y) * 0x1p-22;
     y = detail::perturbed<Format::f32>(p, Approx::lg2, a, y, bound);
   }
-  if (!usable) y = x == 0 ? -detail::kInfinity : x > 0 ? detail::kInfinity : detail::kNan;
-  return detail::approx_result<Format::f32, kFtz>(y);
+  const double special = x == 0 ? -detail::kInfinity : is_positive ? detail::kInfinity : detail::kNan;
+  return detail::approx_result<Format::f32, kFtz>(usable ? y : special);
 }
 
 // rcp.approx{.ftz}.f32. Bound: 1 ulp.
@@ -215,7 +216,9 @@ PTXOPS_NUMERICS std::uint32_t div_approx(std::uint32_t a, std::uint32_t b, const
   }
   if constexpr (!kFull) {
     const double size = __builtin_fabs(z);
-    if (size > 0x1p126 && size < detail::kInfinity) y = x * (z > 0 ? 0.0 : -0.0);
+    const bool vanishes = (size > 0x1p126) & (size < detail::kInfinity);
+    const double zero = x * __builtin_copysign(0.0, z);
+    y = vanishes ? zero : y;
   }
   return detail::approx_result<Format::f32, kFtz>(y);
 }

@@ -156,10 +156,9 @@ PTXOPS_NUMERICS Int to_int(Bits<From> bits) {
   const double y = round_to_integral<R>(x);
   constexpr double low = static_cast<double>(Limits::min());
   constexpr double above = wide ? (Limits::is_signed ? 0x1p63 : 0x1p64) : static_cast<double>(Limits::max()) + 1;
-  if (x != x) return of_nan;
-  if (y < low) return Limits::min();
-  if (y >= above) return Limits::max();
-  return static_cast<Int>(y);
+  const bool is_nan = x != x, is_low = y < low, is_high = y >= above;
+  const auto inside = static_cast<Int>(is_nan | is_low | is_high ? 0 : y);
+  return is_nan ? of_nan : is_low ? Limits::min() : is_high ? Limits::max() : inside;
 }
 
 // cvt.rXi.float.float: to an integral value of the same format, -0 and NaN rules as any conversion.

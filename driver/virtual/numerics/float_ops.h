@@ -1,6 +1,7 @@
 // add, sub, mul, fma, div, rcp, sqrt, min, max on f16, bf16, f32 and f64: IEEE, rounded once, with PTX's modifiers.
 // Raw bits in and out. f16, bf16 and f32 results that are NaN are the canonical NaN; an f64 NaN is quiet, and under
-// round-to-nearest keeps the first NaN operand's payload. Pure functions, safe in vectorised lane loops; round-to-nearest is native arithmetic.
+// round-to-nearest keeps the first NaN operand's payload. Pure functions, safe in vectorised lane loops; rounding to
+// nearest is native arithmetic.
 #pragma once
 
 #include <cmath>

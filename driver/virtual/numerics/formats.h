@@ -5,7 +5,8 @@
 #include <cstdint>
 #include <type_traits>
 
-// Semantics are small functions that must vanish into the executor's vectorised lane loops.
+// Semantics are small functions that must vanish into the executor's vectorised lane loops (see CMakeLists.txt for the
+// compiler flags that this takes).
 #define PTXOPS_NUMERICS inline __attribute__((always_inline))
 
 namespace ptxops::virt::numerics {
