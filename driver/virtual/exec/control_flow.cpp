@@ -115,7 +115,7 @@ ControlFlow analyze(const isa::Function& f) {
     if (!is_branch(in)) continue;
     const uint32_t d = dominator[block_of[i]];
     const bool inside = d != UINT32_MAX && d != exit;
-    flow.meet[i] = inside ? start[d] : -1;
+    flow.meet[i] = inside ? int64_t{start[d]} : -1;
     if (inside && (in.guard >= 0 || in.row().root == "brx")) flow.is_meet[start[d]] = true;
   }
   return flow;
