@@ -23,7 +23,8 @@ const KernelHead& head() {
 Params params() {
   for (const Config& c : enumerate(head())) {
     const Params p = head().named(c);
-    if (p.at("FORM") == 1 && p.at("OUT") == 0 && p.at("BLOCK_M") == 128 && p.at("BLOCK_N") == 128 && p.at("CLUSTER") == 1)
+    if (p.at("FORM") == 1 && p.at("OUT") == 0 && p.at("BLOCK_M") == 128 && p.at("BLOCK_N") == 128 &&
+        p.at("CLUSTER") == 1)
       return p;
   }
   throw std::runtime_error("no 128 x 128 configuration");

@@ -12,7 +12,8 @@ namespace {
 constexpr uint64_t kFormat = 1;
 
 // Everything the expansion depends on: the values and the text of every file that may be included.
-CacheKey key_of(const std::string& path, const Params& params, const PtxasOptions& options, const std::string& tool) {
+CacheKey key_of(const std::string& path, const Params& params, const PtxasOptions& options,
+                const std::string& tool) {
   KeyBuilder key("cubin");
   key.add(kFormat).add(tool);
   key.add(options.flags.size());
@@ -29,8 +30,8 @@ std::string pack(const Built& b) {
   w.text(b.kernel).text(b.ptx).text(b.cubin).text(b.log);
   w.number(b.notes.size());
   for (const auto& [name, value] : b.notes) w.text(name).number(static_cast<uint64_t>(value));
-  for (const int n : {b.usage.registers, b.usage.spill_store_bytes, b.usage.spill_load_bytes, b.usage.stack_bytes,
-                      b.usage.smem_bytes, b.usage.barriers})
+  for (const int n : {b.usage.registers, b.usage.spill_store_bytes, b.usage.spill_load_bytes,
+                      b.usage.stack_bytes, b.usage.smem_bytes, b.usage.barriers})
     w.number(static_cast<uint64_t>(n));
   w.number(b.usage.advisories.size());
   for (const std::string& a : b.usage.advisories) w.text(a);
@@ -49,8 +50,8 @@ Built unpack(std::string_view bytes) {
     std::string name(r.text());
     b.notes[std::move(name)] = static_cast<int64_t>(r.number());
   }
-  for (int* n : {&b.usage.registers, &b.usage.spill_store_bytes, &b.usage.spill_load_bytes, &b.usage.stack_bytes,
-                 &b.usage.smem_bytes, &b.usage.barriers})
+  for (int* n : {&b.usage.registers, &b.usage.spill_store_bytes, &b.usage.spill_load_bytes,
+                 &b.usage.stack_bytes, &b.usage.smem_bytes, &b.usage.barriers})
     *n = static_cast<int>(r.number());
   for (uint64_t n = r.number(); n > 0; --n) b.usage.advisories.emplace_back(r.text());
   b.lines = LineMap::read(r);
@@ -69,7 +70,8 @@ void check_entry(const Expansion& e, const std::string& path) {
         (e.ptx[end] == '(' || e.ptx[end] == ' ' || e.ptx[end] == '\n'))
       return;
   }
-  throw TemplateError(path, 1, fmt::format("'//% kernel {}', but the text has no '.entry {}'", e.kernel, e.kernel), "");
+  throw TemplateError(
+      path, 1, fmt::format("'//% kernel {}', but the text has no '.entry {}'", e.kernel, e.kernel), "");
 }
 
 Built from_expansion(const std::string& path, const Params& params) {

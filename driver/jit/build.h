@@ -25,13 +25,13 @@ struct BuildOptions {
 struct Built {
   std::string kernel;  // name of the .entry
   std::string ptx;
-  std::string cubin;   // empty: load the PTX
+  std::string cubin;  // empty: load the PTX
   std::map<std::string, int64_t, std::less<>> notes;
   LineMap lines;
-  std::string log;       // of ptxas, citing template lines
-  ResourceUsage usage;   // all zero without cubin
+  std::string log;      // of ptxas, citing template lines
+  ResourceUsage usage;  // all zero without cubin
   bool from_cache = false;
-  std::string status;    // worth telling once: why there is no cubin, why the cache does not hold; else empty
+  std::string status;  // worth telling once: why there is no cubin, why the cache does not hold; else empty
 
   // What to load. PTX is followed by a NUL (std::string guarantees it), as module loading wants.
   std::string_view image() const { return cubin.empty() ? ptx : cubin; }

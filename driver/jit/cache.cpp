@@ -66,7 +66,9 @@ std::string environment(const char* name) {
 
 }  // namespace
 
-std::string CacheKey::hex() const { return fmt::format("{:016x}{:016x}", high, low); }
+std::string CacheKey::hex() const {
+  return fmt::format("{:016x}{:016x}", high, low);
+}
 
 KeyBuilder::KeyBuilder(std::string_view purpose) : state_(XXH3_createState()) {
   if (!state_) throw std::bad_alloc();
@@ -74,7 +76,9 @@ KeyBuilder::KeyBuilder(std::string_view purpose) : state_(XXH3_createState()) {
   add(purpose);
 }
 
-KeyBuilder::~KeyBuilder() { XXH3_freeState(static_cast<XXH3_state_t*>(state_)); }
+KeyBuilder::~KeyBuilder() {
+  XXH3_freeState(static_cast<XXH3_state_t*>(state_));
+}
 
 KeyBuilder& KeyBuilder::add(uint64_t field) {
   XXH3_128bits_update(static_cast<XXH3_state_t*>(state_), &field, sizeof field);

@@ -75,12 +75,14 @@ class Expander {
     for (const auto& [name, value] : params) {
       bool known = false;
       for (const ParamDecl& p : t_.params) known |= p.name == name;
-      if (!known) t_.fail({0, 1}, fmt::format("kernel {} has no parameter '{}' (given {})", t_.name, name, value));
+      if (!known)
+        t_.fail({0, 1}, fmt::format("kernel {} has no parameter '{}' (given {})", t_.name, name, value));
     }
     for (const ParamDecl& p : t_.params) {
       const auto it = params.find(p.name);
       if (it == params.end())
-        t_.fail(p.where, fmt::format("parameter '{}' is missing: expected a value in {}", p.name, p.domain_text));
+        t_.fail(p.where,
+                fmt::format("parameter '{}' is missing: expected a value in {}", p.name, p.domain_text));
       if (std::find(p.domain.begin(), p.domain.end(), it->second) == p.domain.end())
         t_.fail(p.where, fmt::format("{} = {} is not in its domain {}", p.name, it->second, p.domain_text));
       globals_[p.slot] = it->second;
@@ -103,9 +105,15 @@ class Expander {
     for (const Statement& s : statements) {
       if (++steps_ > kMaxSteps) t_.fail(s.where, fmt::format("more than {} steps", kMaxSteps), frame.trail());
       switch (s.kind) {
-        case Statement::Kind::kText: text_line(s, frame); break;
-        case Statement::Kind::kLet: set(s, frame, value(s.expr[0], frame, s.where)); break;
-        case Statement::Kind::kFor: loop(s, frame); break;
+        case Statement::Kind::kText:
+          text_line(s, frame);
+          break;
+        case Statement::Kind::kLet:
+          set(s, frame, value(s.expr[0], frame, s.where));
+          break;
+        case Statement::Kind::kFor:
+          loop(s, frame);
+          break;
         case Statement::Kind::kIf:
           for (const Branch& b : s.branches) {
             if (b.condition && !value(*b.condition, frame, b.where)) continue;
@@ -113,12 +121,15 @@ class Expander {
             break;
           }
           break;
-        case Statement::Kind::kCall: call(s, frame); break;
-        case Statement::Kind::kError: t_.fail(s.where, text_of(s.text, frame, s.where), frame.trail());
+        case Statement::Kind::kCall:
+          call(s, frame);
+          break;
+        case Statement::Kind::kError:
+          t_.fail(s.where, text_of(s.text, frame, s.where), frame.trail());
         case Statement::Kind::kRequire:
           if (!value(s.expr[0], frame, s.where))
-            t_.fail(s.where, fmt::format("{}: required {}, given {}", text_of(s.text, frame, s.where), s.expr[0].text,
-                                         describe_params()));
+            t_.fail(s.where, fmt::format("{}: required {}, given {}", text_of(s.text, frame, s.where),
+                                         s.expr[0].text, describe_params()));
           break;
       }
     }
@@ -177,10 +188,18 @@ class Expander {
     for (uint32_t i = range.begin; i < range.begin + range.count; ++i) {
       const Segment& s = t_.segments[i];
       switch (s.kind) {
-        case Segment::Kind::kLiteral: out += s.text; break;
-        case Segment::Kind::kArg: out += frame.args[s.arg]; break;
-        case Segment::Kind::kInteger: append_integer(out, value(s.first, frame, where)); break;
-        case Segment::Kind::kRegs: append_regs(out, s, frame, where); break;
+        case Segment::Kind::kLiteral:
+          out += s.text;
+          break;
+        case Segment::Kind::kArg:
+          out += frame.args[s.arg];
+          break;
+        case Segment::Kind::kInteger:
+          append_integer(out, value(s.first, frame, where));
+          break;
+        case Segment::Kind::kRegs:
+          append_regs(out, s, frame, where);
+          break;
         case Segment::Kind::kHex: {
           const int64_t v = value(s.first, frame, where);
           if (v < 0) t_.fail(where, fmt::format("hex() of a negative value: {}", v), frame.trail());
@@ -203,8 +222,10 @@ class Expander {
   void append_regs(std::string& out, const Segment& s, const Frame& frame, Where where) {
     const int64_t low = value(s.first, frame, where), high = value(s.second, frame, where);
     if (low < 0 || high < low || high - low > kMaxRegs)
-      t_.fail(where, fmt::format("regs(): expected 0 <= low <= high <= low + {}, got {} and {}", kMaxRegs, low, high),
-              frame.trail());
+      t_.fail(
+          where,
+          fmt::format("regs(): expected 0 <= low <= high <= low + {}, got {} and {}", kMaxRegs, low, high),
+          frame.trail());
     const std::string_view prefix = s.prefix_is_arg ? std::string_view(frame.args[s.arg]) : s.text;
     for (int64_t r = low; r < high; ++r) {
       if (r != low) out += ", ";
@@ -236,6 +257,8 @@ Expansion expand(const Template& t, const Params& params) {
   return out;
 }
 
-Expansion expand(const std::string& path, const Params& params) { return expand(*parse_template(path), params); }
+Expansion expand(const std::string& path, const Params& params) {
+  return expand(*parse_template(path), params);
+}
 
 }  // namespace ptxops::jit

@@ -13,10 +13,18 @@ namespace {
 
 constexpr int kMaxDepth = 200;
 
-bool is_word_start(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_'; }
-bool is_digit(char c) { return c >= '0' && c <= '9'; }
-bool is_word(char c) { return is_word_start(c) || is_digit(c); }
-bool is_blank(char c) { return c == ' ' || c == '\t' || c == '\r'; }
+bool is_word_start(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
+}
+bool is_digit(char c) {
+  return c >= '0' && c <= '9';
+}
+bool is_word(char c) {
+  return is_word_start(c) || is_digit(c);
+}
+bool is_blank(char c) {
+  return c == ' ' || c == '\t' || c == '\r';
+}
 
 struct BinaryOp {
   std::string_view token;
@@ -25,11 +33,24 @@ struct BinaryOp {
 };
 // Longer tokens first, so that a prefix does not win.
 constexpr std::array<BinaryOp, 18> kBinaryOps = {{
-    {"<<", 8, Op::kShl}, {">>", 8, Op::kShr}, {"<=", 7, Op::kLe}, {">=", 7, Op::kGe},
-    {"==", 6, Op::kEq}, {"!=", 6, Op::kNe}, {"&&", 2, Op::kAnd}, {"||", 1, Op::kOr},
-    {"*", 10, Op::kMul}, {"/", 10, Op::kDiv}, {"%", 10, Op::kMod}, {"+", 9, Op::kAdd},
-    {"-", 9, Op::kSub}, {"<", 7, Op::kLt}, {">", 7, Op::kGt}, {"&", 5, Op::kBitAnd},
-    {"^", 4, Op::kBitXor}, {"|", 3, Op::kBitOr},
+    {"<<", 8, Op::kShl},
+    {">>", 8, Op::kShr},
+    {"<=", 7, Op::kLe},
+    {">=", 7, Op::kGe},
+    {"==", 6, Op::kEq},
+    {"!=", 6, Op::kNe},
+    {"&&", 2, Op::kAnd},
+    {"||", 1, Op::kOr},
+    {"*", 10, Op::kMul},
+    {"/", 10, Op::kDiv},
+    {"%", 10, Op::kMod},
+    {"+", 9, Op::kAdd},
+    {"-", 9, Op::kSub},
+    {"<", 7, Op::kLt},
+    {">", 7, Op::kGt},
+    {"&", 5, Op::kBitAnd},
+    {"^", 4, Op::kBitXor},
+    {"|", 3, Op::kBitOr},
 }};
 
 struct Function {
@@ -56,8 +77,7 @@ int64_t divide(int64_t a, int64_t b, std::string_view op) {
 }
 
 int64_t shift(int64_t a, int64_t b, bool left) {
-  if (b < 0 || b > 63)
-    throw ExpressionError(fmt::format("shift count {} is outside 0..63", b));
+  if (b < 0 || b > 63) throw ExpressionError(fmt::format("shift count {} is outside 0..63", b));
   if (!left) return a >> b;
   const int64_t shifted = static_cast<int64_t>(static_cast<uint64_t>(a) << b);
   if ((shifted >> b) != a) overflow("<<", a, b);
@@ -83,28 +103,45 @@ int64_t binary_value(Op op, int64_t a, int64_t b) {
     case Op::kSub:
       if (__builtin_sub_overflow(a, b, &r)) overflow("-", a, b);
       return r;
-    case Op::kDiv: return divide(a, b, "/");
-    case Op::kMod: return divide(a, b, "%");
-    case Op::kShl: return shift(a, b, true);
-    case Op::kShr: return shift(a, b, false);
-    case Op::kLt: return a < b;
-    case Op::kLe: return a <= b;
-    case Op::kGt: return a > b;
-    case Op::kGe: return a >= b;
-    case Op::kEq: return a == b;
-    case Op::kNe: return a != b;
-    case Op::kBitAnd: return a & b;
-    case Op::kBitXor: return a ^ b;
-    case Op::kBitOr: return a | b;
-    case Op::kMin: return std::min(a, b);
-    case Op::kMax: return std::max(a, b);
-    case Op::kCeilDiv: return quotient_up(a, b, "ceil_div");
+    case Op::kDiv:
+      return divide(a, b, "/");
+    case Op::kMod:
+      return divide(a, b, "%");
+    case Op::kShl:
+      return shift(a, b, true);
+    case Op::kShr:
+      return shift(a, b, false);
+    case Op::kLt:
+      return a < b;
+    case Op::kLe:
+      return a <= b;
+    case Op::kGt:
+      return a > b;
+    case Op::kGe:
+      return a >= b;
+    case Op::kEq:
+      return a == b;
+    case Op::kNe:
+      return a != b;
+    case Op::kBitAnd:
+      return a & b;
+    case Op::kBitXor:
+      return a ^ b;
+    case Op::kBitOr:
+      return a | b;
+    case Op::kMin:
+      return std::min(a, b);
+    case Op::kMax:
+      return std::max(a, b);
+    case Op::kCeilDiv:
+      return quotient_up(a, b, "ceil_div");
     case Op::kAlign: {
       const int64_t q = quotient_up(a, b, "align");
       if (__builtin_mul_overflow(q, b, &r)) overflow("*", q, b);
       return r;
     }
-    default: throw std::logic_error("binary_value: not a binary operator");
+    default:
+      throw std::logic_error("binary_value: not a binary operator");
   }
 }
 
@@ -133,28 +170,38 @@ int64_t EvalContext::macro_arg(uint32_t) const {
 int64_t evaluate(const ExprPool& pool, uint32_t root, const EvalContext& context) {
   const ExprNode& n = pool[root];
   switch (n.op) {
-    case Op::kConst: return n.value;
-    case Op::kGlobal: return context.globals[n.a];
-    case Op::kLocal: return context.locals[n.a];
-    case Op::kArg: return context.macro_arg(n.a);
-    case Op::kUid: return context.uid;
+    case Op::kConst:
+      return n.value;
+    case Op::kGlobal:
+      return context.globals[n.a];
+    case Op::kLocal:
+      return context.locals[n.a];
+    case Op::kArg:
+      return context.macro_arg(n.a);
+    case Op::kUid:
+      return context.uid;
     case Op::kNeg: {
       const int64_t a = evaluate(pool, n.a, context);
       if (a == std::numeric_limits<int64_t>::min()) overflow("-", 0, a);
       return -a;
     }
-    case Op::kNot: return !evaluate(pool, n.a, context);
-    case Op::kBitNot: return ~evaluate(pool, n.a, context);
-    case Op::kAnd: return evaluate(pool, n.a, context) && evaluate(pool, n.b, context);
-    case Op::kOr: return evaluate(pool, n.a, context) || evaluate(pool, n.b, context);
-    case Op::kSelect: return evaluate(pool, evaluate(pool, n.a, context) ? n.b : n.c, context);
+    case Op::kNot:
+      return !evaluate(pool, n.a, context);
+    case Op::kBitNot:
+      return ~evaluate(pool, n.a, context);
+    case Op::kAnd:
+      return evaluate(pool, n.a, context) && evaluate(pool, n.b, context);
+    case Op::kOr:
+      return evaluate(pool, n.a, context) || evaluate(pool, n.b, context);
+    case Op::kSelect:
+      return evaluate(pool, evaluate(pool, n.a, context) ? n.b : n.c, context);
     case Op::kLog2: {
       const int64_t a = evaluate(pool, n.a, context);
-      if (a <= 0 || (a & (a - 1)))
-        throw ExpressionError(fmt::format("log2({}): expected a power of two", a));
+      if (a <= 0 || (a & (a - 1))) throw ExpressionError(fmt::format("log2({}): expected a power of two", a));
       return std::countr_zero(static_cast<uint64_t>(a));
     }
-    default: break;
+    default:
+      break;
   }
   const int64_t a = evaluate(pool, n.a, context);
   return binary_value(n.op, a, evaluate(pool, n.b, context));
@@ -169,7 +216,9 @@ bool Parser::at_end() {
   return pos_ == text_.size() || text_.substr(pos_, 2) == "//";
 }
 
-char Parser::peek() { return at_end() ? '\0' : text_[pos_]; }
+char Parser::peek() {
+  return at_end() ? '\0' : text_[pos_];
+}
 
 bool Parser::accept(std::string_view token) {
   if (at_end() || text_.substr(pos_, token.size()) != token) return false;
@@ -274,8 +323,7 @@ uint32_t Parser::primary() {
     return inner;
   }
   if (at_end()) throw ExpressionError(fmt::format("expected an expression at the end of '{}'", trim(text_)));
-  if (text_.substr(pos_, 2) == "{{")
-    throw ExpressionError("'{{' inside an expression: write the name alone");
+  if (text_.substr(pos_, 2) == "{{") throw ExpressionError("'{{' inside an expression: write the name alone");
   if (is_digit(text_[pos_])) {
     const bool hex = text_.substr(pos_, 2) == "0x" || text_.substr(pos_, 2) == "0X";
     const char* begin = text_.data() + pos_ + (hex ? 2 : 0);
@@ -321,10 +369,14 @@ uint32_t Parser::name(std::string_view word) {
     throw ExpressionError(fmt::format("unknown name '{}'", word));
   }
   switch (binding->kind) {
-    case Binding::Kind::kGlobal: return push(Op::kGlobal, binding->slot);
-    case Binding::Kind::kLocal: return push(Op::kLocal, binding->slot);
-    case Binding::Kind::kArg: return push(Op::kArg, binding->slot);
-    case Binding::Kind::kUid: return push(Op::kUid);
+    case Binding::Kind::kGlobal:
+      return push(Op::kGlobal, binding->slot);
+    case Binding::Kind::kLocal:
+      return push(Op::kLocal, binding->slot);
+    case Binding::Kind::kArg:
+      return push(Op::kArg, binding->slot);
+    case Binding::Kind::kUid:
+      return push(Op::kUid);
   }
   throw std::logic_error("unknown binding kind");
 }

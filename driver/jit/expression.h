@@ -39,18 +39,45 @@ class ExpressionError : public std::runtime_error {
 };
 
 enum class Op : uint8_t {
-  kConst, kGlobal, kLocal, kArg, kUid,
-  kNeg, kNot, kBitNot,
-  kMul, kDiv, kMod, kAdd, kSub, kShl, kShr, kLt, kLe, kGt, kGe, kEq, kNe, kBitAnd, kBitXor, kBitOr,
-  kAnd, kOr, kSelect,
-  kMin, kMax, kCeilDiv, kLog2, kAlign,
+  kConst,
+  kGlobal,
+  kLocal,
+  kArg,
+  kUid,
+  kNeg,
+  kNot,
+  kBitNot,
+  kMul,
+  kDiv,
+  kMod,
+  kAdd,
+  kSub,
+  kShl,
+  kShr,
+  kLt,
+  kLe,
+  kGt,
+  kGe,
+  kEq,
+  kNe,
+  kBitAnd,
+  kBitXor,
+  kBitOr,
+  kAnd,
+  kOr,
+  kSelect,
+  kMin,
+  kMax,
+  kCeilDiv,
+  kLog2,
+  kAlign,
 };
 
 // Nodes of many expressions; an Expr names its root. Children precede their parent.
 struct ExprNode {
   Op op;
-  uint32_t a, b, c;   // children (operators) or slot (names, in a)
-  int64_t value;      // kConst
+  uint32_t a, b, c;  // children (operators) or slot (names, in a)
+  int64_t value;     // kConst
 };
 using ExprPool = std::vector<ExprNode>;
 struct Expr {
@@ -83,9 +110,9 @@ class Parser {
   bool accept(std::string_view token);  // punctuation
   bool accept_word(std::string_view word);
   void expect(std::string_view token);
-  void expect_end();                    // only blanks or a trailing // comment remain
+  void expect_end();  // only blanks or a trailing // comment remain
   bool at_end();
-  char peek();                          // next non-blank character, 0 at the end
+  char peek();  // next non-blank character, 0 at the end
   std::string_view rest() const { return text_.substr(pos_); }
   std::string_view since(size_t begin) const { return text_.substr(begin, pos_ - begin); }
   size_t position() const { return pos_; }

@@ -136,11 +136,13 @@ KernelHead head_of(std::shared_ptr<const Template> t) {
     std::string message;
     for (uint32_t i = 0; i < r.message.count; ++i) {
       const Segment& s = t->segments[r.message.begin + i];
-      message += s.kind == Segment::Kind::kLiteral ? std::string(s.text) : fmt::format("{{{{{}}}}}", s.first.text);
+      message +=
+          s.kind == Segment::Kind::kLiteral ? std::string(s.text) : fmt::format("{{{{{}}}}}", s.first.text);
     }
     head.requirements.push_back({std::string(r.expr.text), message, static_cast<int>(r.where.line)});
   }
-  for (const ContractLine& c : t->contract) head.contract.push_back({c.kind, c.text, static_cast<int>(c.where.line)});
+  for (const ContractLine& c : t->contract)
+    head.contract.push_back({c.kind, c.text, static_cast<int>(c.where.line)});
   head.parsed = std::move(t);
   return head;
 }
@@ -165,7 +167,8 @@ Params KernelHead::named(std::span<const int64_t> config) const {
 Config KernelHead::config(const Params& values) const {
   Config config(params.size());
   for (const auto& [key, value] : values)
-    if (param_index(key) < 0) throw std::invalid_argument(fmt::format("kernel {} has no parameter '{}'", name, key));
+    if (param_index(key) < 0)
+      throw std::invalid_argument(fmt::format("kernel {} has no parameter '{}'", name, key));
   for (size_t i = 0; i < params.size(); ++i) {
     const auto it = values.find(params[i].name);
     if (it == values.end())
@@ -175,7 +178,9 @@ Config KernelHead::config(const Params& values) const {
   return config;
 }
 
-KernelHead parse_head(const std::string& path) { return head_of(parse_template(path)); }
+KernelHead parse_head(const std::string& path) {
+  return head_of(parse_template(path));
+}
 
 KernelHead parse_head_text(const std::string& path, std::string text) {
   return head_of(parse_template_text(path, std::move(text)));
@@ -200,9 +205,13 @@ bool is_legal(const KernelHead& head, std::span<const int64_t> config, std::stri
   return !failed;
 }
 
-std::vector<Config> enumerate(const KernelHead& head) { return Enumerator(*head.parsed, false).run().configs; }
+std::vector<Config> enumerate(const KernelHead& head) {
+  return Enumerator(*head.parsed, false).run().configs;
+}
 
-Domain legal_domain(const KernelHead& head) { return Enumerator(*head.parsed, true).run(); }
+Domain legal_domain(const KernelHead& head) {
+  return Enumerator(*head.parsed, true).run();
+}
 
 void evaluate_notes(const KernelHead& head, std::span<const int64_t> config, std::vector<int64_t>& out) {
   check_size(head, config);
@@ -215,7 +224,8 @@ void evaluate_notes(const KernelHead& head, std::span<const int64_t> config, std
   }
 }
 
-std::optional<int64_t> evaluate_note(const KernelHead& head, std::string_view note, std::span<const int64_t> config) {
+std::optional<int64_t> evaluate_note(const KernelHead& head, std::string_view note,
+                                     std::span<const int64_t> config) {
   const int index = head.note_index(note);
   if (index < 0) return std::nullopt;
   std::vector<int64_t> values;

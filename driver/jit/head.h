@@ -33,7 +33,7 @@ struct KernelHead {
   std::string path;
   std::string name;  // of the .entry
   std::vector<HeadParam> params;
-  std::vector<std::string> notes;     // names, in file order
+  std::vector<std::string> notes;      // names, in file order
   std::vector<HeadLine> requirements;  // kind is the condition, text the message
   std::vector<HeadLine> contract;
   std::shared_ptr<const Template> parsed;
@@ -68,7 +68,8 @@ struct Domain {
 Domain legal_domain(const KernelHead& head);
 
 // One note of a legal configuration. nullopt: no note of this name. Throws TemplateError.
-std::optional<int64_t> evaluate_note(const KernelHead& head, std::string_view note, std::span<const int64_t> config);
+std::optional<int64_t> evaluate_note(const KernelHead& head, std::string_view note,
+                                     std::span<const int64_t> config);
 // Every note, in the order of KernelHead::notes, with no allocation beyond `out` (resized). For loops over
 // many configurations.
 void evaluate_notes(const KernelHead& head, std::span<const int64_t> config, std::vector<int64_t>& out);

@@ -31,7 +31,8 @@ LineMap::Location LineMap::locate(int ptx_line) const {
   const Line& line = lines_[static_cast<size_t>(ptx_line - 1)];
   Location location{files_[line.file], static_cast<int>(line.line), {}};
   for (uint32_t c = line.call; c != kNoCall; c = calls_[c].parent)
-    location.stack.push_back({macros_[calls_[c].macro], files_[calls_[c].file], static_cast<int>(calls_[c].line)});
+    location.stack.push_back(
+        {macros_[calls_[c].macro], files_[calls_[c].file], static_cast<int>(calls_[c].line)});
   return location;
 }
 
@@ -86,7 +87,8 @@ LineMap LineMap::read(Reader& in) {
   for (size_t i = 0; i < map.calls_.size(); ++i) {
     const CallSite& c = map.calls_[i];
     // A parent precedes its child: chains end.
-    if (c.macro >= map.macros_.size() || c.file >= map.files_.size() || (c.parent != kNoCall && c.parent >= i))
+    if (c.macro >= map.macros_.size() || c.file >= map.files_.size() ||
+        (c.parent != kNoCall && c.parent >= i))
       throw std::runtime_error("line map: bad call site");
   }
   for (const Line& l : map.lines_)

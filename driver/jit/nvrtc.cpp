@@ -17,8 +17,8 @@ struct Nvrtc::Api {
   static constexpr int kCompilationError = 6;
   const char* (*get_error_string)(int) = nullptr;
   int (*version)(int*, int*) = nullptr;
-  int (*create_program)(Program*, const char* source, const char* name, int header_count, const char* const* headers,
-                        const char* const* header_names) = nullptr;
+  int (*create_program)(Program*, const char* source, const char* name, int header_count,
+                        const char* const* headers, const char* const* header_names) = nullptr;
   int (*destroy_program)(Program*) = nullptr;
   int (*compile_program)(Program, int option_count, const char* const* options) = nullptr;
   int (*get_ptx_size)(Program, size_t*) = nullptr;
@@ -32,7 +32,8 @@ struct Nvrtc::Api {
   std::string include_directory;  // empty: no headers beside the library
 
   void check(int result, const char* call) const {
-    if (result != kSuccess) throw ToolError(fmt::format("{}: {} ({})", call, get_error_string(result), result));
+    if (result != kSuccess)
+      throw ToolError(fmt::format("{}: {} ({})", call, get_error_string(result), result));
   }
 };
 
@@ -90,9 +91,12 @@ void drop_final_nul(std::string& text) {
 
 }  // namespace
 
-const std::string& Nvrtc::identity() const { return api_->identity; }
+const std::string& Nvrtc::identity() const {
+  return api_->identity;
+}
 
-NvrtcResult Nvrtc::compile(const std::string& source, const std::string& name, const NvrtcOptions& options) const {
+NvrtcResult Nvrtc::compile(const std::string& source, const std::string& name,
+                           const NvrtcOptions& options) const {
   std::vector<const char*> header_texts, header_names, flags;
   for (const auto& [header, text] : options.headers) {
     header_names.push_back(header.c_str());
@@ -104,9 +108,10 @@ NvrtcResult Nvrtc::compile(const std::string& source, const std::string& name, c
   for (const std::string& flag : all) flags.push_back(flag.c_str());
 
   Api::Program program = nullptr;
-  api_->check(api_->create_program(&program, source.c_str(), name.c_str(), static_cast<int>(header_texts.size()),
-                                   header_texts.data(), header_names.data()),
-              "nvrtcCreateProgram");
+  api_->check(
+      api_->create_program(&program, source.c_str(), name.c_str(), static_cast<int>(header_texts.size()),
+                           header_texts.data(), header_names.data()),
+      "nvrtcCreateProgram");
   const auto destroy = [this](Api::Program p) { api_->destroy_program(&p); };
   const std::unique_ptr<std::remove_pointer_t<Api::Program>, decltype(destroy)> owner(program, destroy);
 

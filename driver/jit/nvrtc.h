@@ -10,7 +10,7 @@
 namespace ptxops::jit {
 
 struct NvrtcOptions {
-  bool cubin = false;                  // else PTX
+  bool cubin = false;  // else PTX
   std::string arch = "90a";
   std::vector<std::string> flags = {"--std=c++17", "-lineinfo"};
   // Text that `#include "NAME"` finds: (NAME, text).
@@ -32,7 +32,8 @@ class Nvrtc {
   const std::string& identity() const;
   // The toolkit's headers are on the include path where they lie beside the library.
   // Throws ToolError (ptxas.h) where nvrtc itself fails, not where the source is wrong.
-  NvrtcResult compile(const std::string& source, const std::string& name, const NvrtcOptions& options = {}) const;
+  NvrtcResult compile(const std::string& source, const std::string& name,
+                      const NvrtcOptions& options = {}) const;
 
  private:
   std::shared_ptr<const Api> api_;

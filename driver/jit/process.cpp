@@ -63,7 +63,8 @@ ProcessResult run_process(const std::vector<std::string>& argv, const std::strin
   using Clock = std::chrono::steady_clock;
   const auto deadline = Clock::now() + timeout;
   const auto left = [&] {
-    return std::max<int64_t>(0, std::chrono::duration_cast<std::chrono::milliseconds>(deadline - Clock::now()).count());
+    return std::max<int64_t>(
+        0, std::chrono::duration_cast<std::chrono::milliseconds>(deadline - Clock::now()).count());
   };
   int ends[2];
   if (pipe2(ends, O_CLOEXEC)) fail(errno, "pipe");

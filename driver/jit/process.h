@@ -8,10 +8,10 @@
 namespace ptxops::jit {
 
 struct ProcessResult {
-  int exit_code = -1;       // meaningful where !timed_out and signal == 0
-  int signal = 0;           // that ended it
-  bool timed_out = false;   // killed at the deadline
-  std::string output;       // stdout and stderr, interleaved as written
+  int exit_code = -1;      // meaningful where !timed_out and signal == 0
+  int signal = 0;          // that ended it
+  bool timed_out = false;  // killed at the deadline
+  std::string output;      // stdout and stderr, interleaved as written
 };
 
 // Runs argv[0] (a path) in `directory` with no standard input. Throws std::system_error where it cannot be

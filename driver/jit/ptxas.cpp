@@ -54,8 +54,8 @@ bool contains_code(std::string_view line) {
 bool is_advisory(std::string_view line) {
   std::string lower(line);
   std::transform(lower.begin(), lower.end(), lower.begin(), [](unsigned char c) { return tolower(c); });
-  return contains_code(line) || lower.find("warning") != lower.npos || lower.find("performance") != lower.npos ||
-         lower.find("advisory") != lower.npos;
+  return contains_code(line) || lower.find("warning") != lower.npos ||
+         lower.find("performance") != lower.npos || lower.find("advisory") != lower.npos;
 }
 
 }  // namespace

@@ -33,10 +33,10 @@ struct ResourceUsage {
 ResourceUsage parse_ptxas_log(std::string_view log);
 
 struct Assembly {
-  bool ok = false;        // ptxas accepted the text
-  std::string cubin;      // where ok
-  std::string log;        // line numbers are the PTX text's
-  ResourceUsage usage;    // where ok
+  bool ok = false;      // ptxas accepted the text
+  std::string cubin;    // where ok
+  std::string log;      // line numbers are the PTX text's
+  ResourceUsage usage;  // where ok
   double milliseconds = 0;
 };
 

@@ -29,7 +29,8 @@ std::string resolve_kernel(const std::string& given) {
     if (path.ends_with("/" + given) || path.ends_with("/" + given + ".ptx")) found.push_back(path);
   }
   if (found.size() == 1) return found[0];
-  throw std::runtime_error(fmt::format("{} '{}' below ptx/", found.empty() ? "no kernel" : "several kernels", given));
+  throw std::runtime_error(
+      fmt::format("{} '{}' below ptx/", found.empty() ? "no kernel" : "several kernels", given));
 }
 
 Params parse_defines(const std::vector<std::string>& defines) {
@@ -74,7 +75,8 @@ int print_head(const std::string& path) {
       low = std::min(low, domain.note(c, n));
       high = std::max(high, domain.note(c, n));
     }
-    fmt::print("note     {} = {}\n", head.notes[n], low == high ? fmt::to_string(low) : fmt::format("{} .. {}", low, high));
+    fmt::print("note     {} = {}\n", head.notes[n],
+               low == high ? fmt::to_string(low) : fmt::format("{} .. {}", low, high));
   }
   fmt::print("legal    {} configurations\n", domain.configs.size());
   return 0;
@@ -98,7 +100,8 @@ std::vector<Config> select_configs(const KernelHead& head, const Params& given, 
     return {config};
   }
   for (const auto& [name, value] : given)
-    if (head.param_index(name) < 0) throw std::runtime_error(fmt::format("{} has no parameter '{}'", head.path, name));
+    if (head.param_index(name) < 0)
+      throw std::runtime_error(fmt::format("{} has no parameter '{}'", head.path, name));
   std::vector<Config> configs = enumerate(head);
   std::erase_if(configs, [&](const Config& c) {
     return std::any_of(given.begin(), given.end(), [&](const auto& define) {
@@ -124,7 +127,8 @@ int report(const std::string& path, const Params& given, const ReportOptions& op
   const std::vector<Config> configs = select_configs(head, given, options.all);
   PtxasOptions ptxas;
   ptxas.flags = {"-arch=" + options.arch, "-lineinfo"};
-  const unsigned threads = options.threads ? options.threads : std::max(1u, std::thread::hardware_concurrency());
+  const unsigned threads =
+      options.threads ? options.threads : std::max(1u, std::thread::hardware_concurrency());
   std::function<void(size_t)> progress;
   if (configs.size() > 1 && isatty(STDERR_FILENO))
     progress = [&](size_t done) { show_progress(done, configs.size()); };
@@ -133,8 +137,8 @@ int report(const std::string& path, const Params& given, const ReportOptions& op
   if (options.full_log)
     for (const ReportRow& r : rows) fmt::print("{}", r.log);
   const auto dirty = std::count_if(rows.begin(), rows.end(), [](const ReportRow& r) { return !r.clean(); });
-  fmt::print("{}: {} of {} configurations clean ({})\n", head.name, rows.size() - static_cast<size_t>(dirty), rows.size(),
-             search.status);
+  fmt::print("{}: {} of {} configurations clean ({})\n", head.name, rows.size() - static_cast<size_t>(dirty),
+             rows.size(), search.status);
   return dirty ? 1 : 0;
 }
 
@@ -143,7 +147,8 @@ int assemble(const std::string& path, const Params& given, const std::string& ou
   if (built.cubin.empty()) throw std::runtime_error(built.status);
   if (!built.status.empty()) fmt::print(stderr, "{}\n", built.status);
   write_file(output, built.cubin);
-  fmt::print("{}: {} bytes{}\n{}", output, built.cubin.size(), built.from_cache ? " (from the cache)" : "", built.log);
+  fmt::print("{}: {} bytes{}\n{}", output, built.cubin.size(), built.from_cache ? " (from the cache)" : "",
+             built.log);
   return 0;
 }
 
@@ -163,9 +168,11 @@ int run(int argc, char** argv) {
   CLI::App* assembly = subcommand("assemble", "assemble one configuration, through the cache");
   std::string output = "kernel.cubin";
   assembly->add_option("-o,--output", output, "cubin to write")->capture_default_str();
-  CLI::App* table = subcommand("report", "what ptxas says: registers, spills, shared memory, barriers, advisories");
+  CLI::App* table =
+      subcommand("report", "what ptxas says: registers, spills, shared memory, barriers, advisories");
   ReportOptions options;
-  table->add_flag("--all", options.all, "every legal configuration (with -D: those that agree); exit 1 unless all clean");
+  table->add_flag("--all", options.all,
+                  "every legal configuration (with -D: those that agree); exit 1 unless all clean");
   table->add_flag("--log", options.full_log, "print the whole ptxas log, citing template lines");
   table->add_flag("--notes", options.notes, "a column for each note of the head");
   table->add_option("--ptxas", options.ptxas, "this ptxas instead of the one found");

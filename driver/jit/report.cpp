@@ -12,7 +12,8 @@
 namespace ptxops::jit {
 namespace {
 
-ReportRow assemble_one(const KernelHead& head, const Config& config, const Ptxas& tool, const PtxasOptions& options) {
+ReportRow assemble_one(const KernelHead& head, const Config& config, const Ptxas& tool,
+                       const PtxasOptions& options) {
   const auto start = std::chrono::steady_clock::now();
   const Expansion e = expand(*head.parsed, head.named(config));
   ReportRow row;
@@ -44,8 +45,8 @@ std::string align_columns(const std::vector<Row>& table) {
 
 }  // namespace
 
-std::vector<ReportRow> assemble_configs(const KernelHead& head, const std::vector<Config>& configs, const Ptxas& tool,
-                                        const PtxasOptions& options, unsigned threads,
+std::vector<ReportRow> assemble_configs(const KernelHead& head, const std::vector<Config>& configs,
+                                        const Ptxas& tool, const PtxasOptions& options, unsigned threads,
                                         const std::function<void(size_t done)>& progress) {
   std::vector<ReportRow> rows(configs.size());
   std::atomic<size_t> next{0};
@@ -95,15 +96,12 @@ std::string format_report(const KernelHead& head, const std::vector<ReportRow>& 
     }
     for (const int64_t n : notes) row.push_back(fmt::to_string(n));
     const ResourceUsage& u = r.usage;
-    for (const int n : {u.registers, u.spill_store_bytes, u.spill_load_bytes, u.stack_bytes, u.smem_bytes, u.barriers,
-                        r.ptx_lines})
+    for (const int n : {u.registers, u.spill_store_bytes, u.spill_load_bytes, u.stack_bytes, u.smem_bytes,
+                        u.barriers, r.ptx_lines})
       row.push_back(fmt::to_string(n));
     row.push_back(fmt::format("{:.2f}", r.expand_ms));
     row.push_back(fmt::format("{:.1f}", r.assemble_ms));
-    row.push_back(!r.ok                       ? "REFUSED"
-                  : !u.advisories.empty()     ? "ADVISORY"
-                  : r.clean()                 ? "ok"
-                                              : "SPILLS");
+    row.push_back(!r.ok ? "REFUSED" : !u.advisories.empty() ? "ADVISORY" : r.clean() ? "ok" : "SPILLS");
     table.push_back(std::move(row));
     if (r.ok && u.advisories.empty()) continue;
     details += fmt::format("{}{}:\n", head.name, label);

@@ -15,8 +15,9 @@ constexpr int kMaxNesting = 64;
 constexpr size_t kMaxDomain = 4096;
 constexpr uint32_t kAllParams = ~0u;
 
-constexpr std::array kDirectives = {"kernel", "param", "require", "let",   "note",    "smem",  "role", "cost",
-                                    "for",    "if",    "elif",    "else",  "end",     "include", "macro", "error"};
+constexpr std::array kDirectives = {"kernel", "param",   "require", "let",  "note", "smem",
+                                    "role",   "cost",    "for",     "if",   "elif", "else",
+                                    "end",    "include", "macro",   "error"};
 constexpr std::array kReserved = {"min", "max", "ceil_div", "log2", "align", "regs", "hex", "f32", "uid"};
 
 bool contains(const auto& list, std::string_view word) {
@@ -25,8 +26,8 @@ bool contains(const auto& list, std::string_view word) {
 
 // What a block is inside of. A macro body has a frame of its own.
 struct Context {
-  bool file_scope = true;   // not inside any block: params, requires, notes, macros are allowed
-  Macro* macro = nullptr;   // the macro being defined
+  bool file_scope = true;               // not inside any block: params, requires, notes, macros are allowed
+  Macro* macro = nullptr;               // the macro being defined
   const Binding* frame_base = nullptr;  // bindings beyond this one belong to an outer frame (may be shadowed)
 };
 
@@ -76,7 +77,8 @@ class TemplateParser {
   // vanish with the block, except at file scope, where `file_scope_` keeps them for the includer.
   Ended parse_block(Cursor& cursor, Block& block, Context context, const Binding* scope, Outer outer,
                     std::string_view* closing = nullptr, bool included = false) {
-    if (++nesting_ > kMaxNesting) fail(cursor.where(), fmt::format("blocks nest deeper than {}", kMaxNesting));
+    if (++nesting_ > kMaxNesting)
+      fail(cursor.where(), fmt::format("blocks nest deeper than {}", kMaxNesting));
     std::string_view line;
     while (cursor.next(line)) {
       const Where where = cursor.where();
@@ -94,7 +96,8 @@ class TemplateParser {
         if (word == "end" || word == "elif" || word == "else") {
           if (outer.directive.empty()) throw ExpressionError(fmt::format("'{}' without an open block", word));
           if (word != "end" && outer.directive != "if" && outer.directive != "elif")
-            throw ExpressionError(fmt::format("'{}' inside '{}' of line {}", word, outer.directive, outer.where.line));
+            throw ExpressionError(
+                fmt::format("'{}' inside '{}' of line {}", word, outer.directive, outer.where.line));
           if (word != "elif") p.expect_end();
           if (closing) *closing = p.rest();
           --nesting_;
@@ -145,13 +148,13 @@ class TemplateParser {
   }
 
   // A new name. Within one frame every visible name is unique; a macro's own names may hide the kernel's.
-  const Binding* bind(std::string_view name, Binding::Kind kind, uint32_t slot, Where where, const Context& context,
-                      const Binding* scope) {
+  const Binding* bind(std::string_view name, Binding::Kind kind, uint32_t slot, Where where,
+                      const Context& context, const Binding* scope) {
     if (contains(kReserved, name)) throw ExpressionError(fmt::format("'{}' is a reserved word", name));
     for (const Binding* b = scope; b && b != context.frame_base; b = b->parent)
       if (b->name == name)
-        throw ExpressionError(fmt::format("duplicate name '{}': first at {}:{}", name, t_.sources[b->where.source]->path,
-                                          b->where.line));
+        throw ExpressionError(fmt::format("duplicate name '{}': first at {}:{}", name,
+                                          t_.sources[b->where.source]->path, b->where.line));
     t_.bindings.push_back({name, kind, slot, where, scope});
     return &t_.bindings.back();
   }
@@ -179,7 +182,8 @@ class TemplateParser {
         if (std::find(decl.domain.begin(), decl.domain.end(), value) != decl.domain.end())
           throw ExpressionError(fmt::format("duplicate value {} in the domain of {}", value, decl.name));
         if (decl.domain.size() == kMaxDomain)
-          throw ExpressionError(fmt::format("the domain of {} has more than {} values", decl.name, kMaxDomain));
+          throw ExpressionError(
+              fmt::format("the domain of {} has more than {} values", decl.name, kMaxDomain));
         decl.domain.push_back(value);
         if (__builtin_add_overflow(value, step, &value)) break;
       }
@@ -206,12 +210,23 @@ class TemplateParser {
   uint32_t params_read(uint32_t root) const {
     const ExprNode& n = t_.pool[root];
     switch (n.op) {
-      case Op::kConst: return 0;
-      case Op::kGlobal: return n.a < reads_.size() ? reads_[n.a] : kAllParams;
-      case Op::kLocal: case Op::kArg: case Op::kUid: return kAllParams;
-      case Op::kNeg: case Op::kNot: case Op::kBitNot: case Op::kLog2: return params_read(n.a);
-      case Op::kSelect: return std::max({params_read(n.a), params_read(n.b), params_read(n.c)});
-      default: return std::max(params_read(n.a), params_read(n.b));
+      case Op::kConst:
+        return 0;
+      case Op::kGlobal:
+        return n.a < reads_.size() ? reads_[n.a] : kAllParams;
+      case Op::kLocal:
+      case Op::kArg:
+      case Op::kUid:
+        return kAllParams;
+      case Op::kNeg:
+      case Op::kNot:
+      case Op::kBitNot:
+      case Op::kLog2:
+        return params_read(n.a);
+      case Op::kSelect:
+        return std::max({params_read(n.a), params_read(n.b), params_read(n.c)});
+      default:
+        return std::max(params_read(n.a), params_read(n.b));
     }
   }
 
@@ -226,7 +241,8 @@ class TemplateParser {
     if (!context.macro) {
       reads_.resize(t_.global_slots, kAllParams);
       reads_[s.slot] = params_read(s.expr[0].root);
-      if (context.file_scope) t_.head.push_back({HeadStep::Kind::kLet, s.slot, s.expr[0], reads_[s.slot], where});
+      if (context.file_scope)
+        t_.head.push_back({HeadStep::Kind::kLet, s.slot, s.expr[0], reads_[s.slot], where});
     }
     block.push_back(std::move(s));
   }
@@ -314,7 +330,8 @@ class TemplateParser {
     p.expect_end();
     if (definitions_only_[path]) return;
     for (std::optional<Where> at = where; at; at = t_.sources[at->source]->included_from)
-      if (t_.sources[at->source]->path == path) throw ExpressionError(fmt::format("'{}' includes itself", path));
+      if (t_.sources[at->source]->path == path)
+        throw ExpressionError(fmt::format("'{}' includes itself", path));
     auto text = read_source(path);
     if (!text) throw ExpressionError(fmt::format("no file '{}' below ptx/", path));
     Cursor inner = open(path, std::move(*text), where);
@@ -337,7 +354,8 @@ class TemplateParser {
     if (s.text.count == 0) return true;
     const Segment& first = t_.segments[s.text.begin];
     const auto text = trim(first.text);
-    return first.kind == Segment::Kind::kLiteral && (text.starts_with("//") || (s.text.count == 1 && text.empty()));
+    return first.kind == Segment::Kind::kLiteral &&
+           (text.starts_with("//") || (s.text.count == 1 && text.empty()));
   }
 
   void macro(Parser& p, Cursor& cursor, const Binding* scope) {
@@ -367,8 +385,7 @@ class TemplateParser {
 
   void call(std::string_view word, Parser& p, Where where, Block& block, const Binding* scope) {
     const auto it = macro_index_.find(word);
-    if (it == macro_index_.end())
-      throw ExpressionError(fmt::format("unknown directive or macro '{}'", word));
+    if (it == macro_index_.end()) throw ExpressionError(fmt::format("unknown directive or macro '{}'", word));
     Statement s{.kind = Statement::Kind::kCall, .where = where, .slot = it->second, .scope = scope};
     p.expect("(");
     const auto text = p.rest();
@@ -398,13 +415,13 @@ class TemplateParser {
     p.expect_end();
     const Macro& m = t_.macros[it->second];
     if (s.args.size() != m.arity)
-      throw ExpressionError(fmt::format("macro '{}' takes {} arguments, not {}", word, m.arity, s.args.size()));
+      throw ExpressionError(
+          fmt::format("macro '{}' takes {} arguments, not {}", word, m.arity, s.args.size()));
     block.push_back(std::move(s));
   }
 
   Statement text_statement(std::string_view line, Where where, const Binding* scope) {
-    if (line.find("//%") != line.npos)
-      throw ExpressionError("'//%' must be the first thing in its line");
+    if (line.find("//%") != line.npos) throw ExpressionError("'//%' must be the first thing in its line");
     Statement s{.kind = Statement::Kind::kText, .where = where};
     s.text = segments_of(line, scope);
     return s;
@@ -442,8 +459,7 @@ class TemplateParser {
     const auto word = trim(inside);
     if (is_identifier(word)) {
       const Binding* b = find_binding(scope, word);
-      if (b && b->kind == Binding::Kind::kArg)
-        return {.kind = Segment::Kind::kArg, .arg = b->slot};
+      if (b && b->kind == Binding::Kind::kArg) return {.kind = Segment::Kind::kArg, .arg = b->slot};
     }
     Segment s{.kind = Segment::Kind::kInteger};
     if (p.accept_word("regs")) {
@@ -455,7 +471,8 @@ class TemplateParser {
         const auto prefix = p.identifier();
         const Binding* b = find_binding(scope, prefix);
         if (!b || b->kind != Binding::Kind::kArg)
-          throw ExpressionError(fmt::format("regs(): expected \"prefix\" or a macro argument, not '{}'", prefix));
+          throw ExpressionError(
+              fmt::format("regs(): expected \"prefix\" or a macro argument, not '{}'", prefix));
         s.prefix_is_arg = true;
         s.arg = b->slot;
       }
@@ -500,7 +517,8 @@ std::string Template::include_trail(Where where) const {
 }
 
 void Template::fail(Where where, const std::string& message, const std::string& trail) const {
-  throw TemplateError(sources[where.source]->path, static_cast<int>(where.line), message, include_trail(where) + trail);
+  throw TemplateError(sources[where.source]->path, static_cast<int>(where.line), message,
+                      include_trail(where) + trail);
 }
 
 std::optional<std::string_view> directive_of(std::string_view line) {
@@ -515,7 +533,8 @@ std::shared_ptr<const Template> parse_template_text(const std::string& path, std
 
 std::shared_ptr<const Template> parse_template(const std::string& path) {
   auto text = read_source(path);
-  if (!text) throw TemplateError(path, 0, "no such file below ptx/ (PTXOPS_PTX_DIR reads them from disk)", "");
+  if (!text)
+    throw TemplateError(path, 0, "no such file below ptx/ (PTXOPS_PTX_DIR reads them from disk)", "");
   return parse_template_text(path, std::move(*text));
 }
 

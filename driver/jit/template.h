@@ -27,9 +27,9 @@ struct Source {
 struct Segment {
   enum class Kind : uint8_t { kLiteral, kInteger, kArg, kRegs, kHex, kF32 };
   Kind kind;
-  bool prefix_is_arg = false;  // kRegs: the prefix is macro argument `arg`
-  uint32_t arg = 0;            // kArg, kRegs
-  std::string_view text = {};  // kLiteral: the text; kRegs: the prefix
+  bool prefix_is_arg = false;    // kRegs: the prefix is macro argument `arg`
+  uint32_t arg = 0;              // kArg, kRegs
+  std::string_view text = {};    // kLiteral: the text; kRegs: the prefix
   Expr first = {}, second = {};  // kInteger, kHex, kF32: first; kRegs: [first, second)
 };
 // Consecutive segments in Template::segments.
@@ -47,14 +47,14 @@ struct Branch {
 struct Statement {
   enum class Kind : uint8_t { kText, kLet, kFor, kIf, kCall, kError, kRequire };
   Kind kind;
-  bool global_slot = true;         // kLet, kFor: slot is in the kernel's frame, not the macro's
+  bool global_slot = true;  // kLet, kFor: slot is in the kernel's frame, not the macro's
   Where where = {};
-  uint32_t slot = 0;               // kLet, kFor: target; kCall: macro index
+  uint32_t slot = 0;                    // kLet, kFor: target; kCall: macro index
   SegmentRange text = {};               // kText, kError, kRequire (message)
-  Expr expr[3] = {};                  // kLet, kRequire: [0]; kFor: low, high, step
-  std::vector<Branch> branches = {};   // kIf; kFor: one
-  std::vector<SegmentRange> args = {}; // kCall
-  const Binding* scope = nullptr;  // kCall: what the arguments' names mean
+  Expr expr[3] = {};                    // kLet, kRequire: [0]; kFor: low, high, step
+  std::vector<Branch> branches = {};    // kIf; kFor: one
+  std::vector<SegmentRange> args = {};  // kCall
+  const Binding* scope = nullptr;       // kCall: what the arguments' names mean
 };
 
 struct Macro {
@@ -70,7 +70,7 @@ struct ParamDecl {
   std::string domain_text = {};
   std::vector<int64_t> domain = {};  // in the order written, no duplicates
   Where where = {};
-  uint32_t slot = 0;            // in the kernel's frame
+  uint32_t slot = 0;  // in the kernel's frame
 };
 struct NoteDecl {
   std::string name;
@@ -86,7 +86,7 @@ struct ContractLine {
 struct HeadStep {
   enum class Kind : uint8_t { kLet, kRequire, kNote };
   Kind kind;
-  uint32_t index;        // slot, require or note number
+  uint32_t index;  // slot, require or note number
   Expr expr;
   uint32_t param_count;  // only the first so many params are read, directly or through lets
   Where where;

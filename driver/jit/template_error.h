@@ -11,7 +11,9 @@ class TemplateError : public std::runtime_error {
  public:
   TemplateError(std::string file, int line, std::string message, const std::string& trail)
       : std::runtime_error(file + ":" + std::to_string(line) + ": " + message + trail),
-        file_(std::move(file)), line_(line), message_(std::move(message)) {}
+        file_(std::move(file)),
+        line_(line),
+        message_(std::move(message)) {}
   const std::string& file() const { return file_; }
   int line() const { return line_; }
   const std::string& message() const { return message_; }

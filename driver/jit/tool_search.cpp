@@ -32,7 +32,8 @@ std::vector<std::string> subdirectories(const fs::path& directory, const std::st
   std::vector<std::string> found;
   std::error_code error;
   for (fs::directory_iterator it(directory, error), end; !error && it != end; it.increment(error))
-    if (it->is_directory(error) && it->path().filename().string().starts_with(prefix)) found.push_back(it->path());
+    if (it->is_directory(error) && it->path().filename().string().starts_with(prefix))
+      found.push_back(it->path());
   std::sort(found.begin(), found.end());
   return found;
 }
@@ -108,7 +109,8 @@ ToolPath find_nvrtc_path() {
   for (const auto& directory : wheel_directories("lib")) places.push_back(directory);
   for (const auto& directory : split_path(environment("LD_LIBRARY_PATH"))) places.push_back(directory);
   for (const auto& directory : split_path(environment("PATH")))
-    if (is_program(directory + "/ptxas") || is_program(directory + "/nvcc")) places.push_back(directory + "/../lib64");
+    if (is_program(directory + "/ptxas") || is_program(directory + "/nvcc"))
+      places.push_back(directory + "/../lib64");
   for (const std::string& directory : places) {
     result.looked.push_back(directory);
     result.path = nvrtc_in(directory);

@@ -67,7 +67,8 @@ class BuildTest : public TemplateTest {
     file("mm.ptx", kWgmma);
     file("wgmma.ptx",
          "//% macro mma_step(acc, a, b)\n"
-         "  wgmma.mma_async.sync.aligned.m64n8k16.f32.bf16.bf16 { {{regs(acc, 4)}} }, {{a}}, {{b}}, 1, 1, 1, 0, 0;\n"
+         "  wgmma.mma_async.sync.aligned.m64n8k16.f32.bf16.bf16 { {{regs(acc, 4)}} }, {{a}}, {{b}}, 1, 1, 1, "
+         "0, 0;\n"
          "//% end\n");
     options_.cache = &cache_;
   }

@@ -19,7 +19,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
-CacheKey key_for(std::string_view text) { return KeyBuilder("test").add(text).key(); }
+CacheKey key_for(std::string_view text) {
+  return KeyBuilder("test").add(text).key();
+}
 
 std::vector<std::string> files_below(const std::string& directory) {
   std::vector<std::string> files;
@@ -47,7 +49,8 @@ TEST_F(CacheTest, KeepsWhatItIsGiven) {
     EXPECT_EQ(Cache(directory_).load(key), payload);
   }
   EXPECT_EQ(cache_.take_warning(), "");
-  for (const std::string& file : files_below(directory_)) EXPECT_EQ(fs::path(file).filename().string().size(), 30u) << file;
+  for (const std::string& file : files_below(directory_))
+    EXPECT_EQ(fs::path(file).filename().string().size(), 30u) << file;
 }
 
 TEST_F(CacheTest, FieldsDoNotRunTogether) {
@@ -162,7 +165,8 @@ TEST_F(CacheTest, WorksWithoutAPlaceToWriteAndSaysSoOnce) {
   EXPECT_FALSE(cache.store(key, "payload"));
   EXPECT_FALSE(cache.store(key, "payload"));
   EXPECT_EQ(cache.load(key), std::nullopt);
-  EXPECT_THAT(cache.take_warning(), ::testing::StartsWith("kernel cache off: cannot make " + scratch_.path()));
+  EXPECT_THAT(cache.take_warning(),
+              ::testing::StartsWith("kernel cache off: cannot make " + scratch_.path()));
   EXPECT_EQ(cache.take_warning(), "");
 }
 
@@ -180,7 +184,8 @@ TEST_F(CacheTest, ReadOnlyDirectory) {
 }
 
 TEST_F(CacheTest, Environment) {
-  const ScopedEnv home("HOME", "/h"), xdg("XDG_CACHE_HOME", "/x"), dir("PTXOPS_CACHE_DIR", "/d"), on("PTXOPS_CACHE", "");
+  const ScopedEnv home("HOME", "/h"), xdg("XDG_CACHE_HOME", "/x"), dir("PTXOPS_CACHE_DIR", "/d"),
+      on("PTXOPS_CACHE", "");
   EXPECT_EQ(Cache::from_environment().directory(), "/d");
   {
     const ScopedEnv none("PTXOPS_CACHE_DIR", "");

@@ -64,7 +64,8 @@ TEST_F(ExpandError, CiteTheLine) {
       {"//% error oops\n", "k.ptx:2: expected a \"quoted text\""},
       {"//% error \"oops\n", "k.ptx:2: unterminated \"quoted text\""},
       {"//% require 1 > 2 \"order\"\n", "k.ptx:2: order: required 1 > 2, given "},
-      {"//% if 1\n//% param A in 1\n//% end\n", "k.ptx:3: 'param' belongs to the file's top level, not inside a block"},
+      {"//% if 1\n//% param A in 1\n//% end\n",
+       "k.ptx:3: 'param' belongs to the file's top level, not inside a block"},
       {"//% for i in 0..1\n//% macro m()\n//% end\n//% end\n",
        "k.ptx:3: 'macro' belongs to the file's top level, not inside a block"},
       {"//% include \"no.ptx\"\n", "k.ptx:2: no file 'no.ptx' below ptx/"},
@@ -87,7 +88,9 @@ TEST_F(ExpandError, CiteTheLine) {
 }
 
 TEST_F(ExpandError, Parameters) {
-  const std::string body = "//% param A in 1, 4..8 step 2  // why\n//% param B in 0..1\n//% let C = A * B\n//% require C != 4 \"C = {{C}} is out\"\n";
+  const std::string body =
+      "//% param A in 1, 4..8 step 2  // why\n//% param B in 0..1\n//% let C = A * B\n//% require C != 4 \"C "
+      "= {{C}} is out\"\n";
   EXPECT_EQ(error(body, {{"A", 2}, {"B", 0}}), "k.ptx:2: A = 2 is not in its domain 1, 4..8 step 2");
   EXPECT_EQ(error(body, {{"A", 1}}), "k.ptx:3: parameter 'B' is missing: expected a value in 0..1");
   EXPECT_EQ(error(body, {{"A", 1}, {"B", 0}, {"X", 3}}), "k.ptx:1: kernel k has no parameter 'X' (given 3)");
@@ -117,7 +120,8 @@ TEST_F(ExpandError, TheKernelDirectiveComesFirst) {
 }
 
 TEST_F(ExpandError, TellMacroCallsAndIncludes) {
-  file("lib.ptx", "//% macro inner(n)\n{{100 / n}}\n//% end\n//% macro outer(n)\n\n//% inner(n - 1)\n//% end\n");
+  file("lib.ptx",
+       "//% macro inner(n)\n{{100 / n}}\n//% end\n//% macro outer(n)\n\n//% inner(n - 1)\n//% end\n");
   EXPECT_EQ(error("//% include \"lib.ptx\"\n//% outer(2)\n//% outer(1)\n"),
             "lib.ptx:2: division by zero in 100 / 0\n  included from k.ptx:2\n"
             "  in macro inner, called at lib.ptx:6\n  in macro outer, called at k.ptx:4");
@@ -132,7 +136,8 @@ TEST_F(ExpandError, MacroArgumentsThatAreNoIntegers) {
             "k.ptx:3: macro argument 'mb_full' is not an integer here: unknown name 'mb_full'\n"
             "  in macro m, called at k.ptx:5");
   // A macro does not see the block it is called from.
-  EXPECT_EQ(error("//% macro m()\n{{k}}\n//% end\n//% for k in 0..1\n//% m()\n//% end\n"), "k.ptx:3: unknown name 'k'");
+  EXPECT_EQ(error("//% macro m()\n{{k}}\n//% end\n//% for k in 0..1\n//% m()\n//% end\n"),
+            "k.ptx:3: unknown name 'k'");
 }
 
 TEST_F(ExpandError, IncludeCycles) {
@@ -147,8 +152,10 @@ TEST_F(ExpandError, RunawayTemplatesEnd) {
   for (int i = 1; i < 40; ++i)
     body += "//% macro m" + std::to_string(i) + "(a)\n//% m" + std::to_string(i - 1) + "({{a}}{{a}})\n//% m" +
             std::to_string(i - 1) + "({{a}}{{a}})\n//% end\n";
-  EXPECT_NE(error(body + "//% m39(x)\n").find("a macro argument exceeds 65536 characters"), std::string::npos);
-  EXPECT_NE(error("//% for i in 0..2000000\n{{regs(\"abcdefgh\", 100)}}\n//% end\n").find("the expansion exceeds 64 MiB"),
+  EXPECT_NE(error(body + "//% m39(x)\n").find("a macro argument exceeds 65536 characters"),
+            std::string::npos);
+  EXPECT_NE(error("//% for i in 0..2000000\n{{regs(\"abcdefgh\", 100)}}\n//% end\n")
+                .find("the expansion exceeds 64 MiB"),
             std::string::npos);
 }
 

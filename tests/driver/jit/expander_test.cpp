@@ -42,41 +42,51 @@ TEST_F(Expand, LoopsAreHalfOpenAndNest) {
 }
 
 TEST_F(Expand, LetsEndWithTheirBlock) {
-  EXPECT_EQ(run("//% for i in 0..2\n//% let D = i * 10\n{{D}}\n//% end\n//% let D = 7 // again\n{{D}}\n"), "0\n10\n7\n");
+  EXPECT_EQ(run("//% for i in 0..2\n//% let D = i * 10\n{{D}}\n//% end\n//% let D = 7 // again\n{{D}}\n"),
+            "0\n10\n7\n");
 }
 
 TEST_F(Expand, IfElifElse) {
-  const std::string body = "//% param A in 0..3\n//% if A == 0\nzero\n//% elif A == 1\none\n//% elif A == 2\ntwo\n//% else\nmany\n//% end\n";
+  const std::string body =
+      "//% param A in 0..3\n//% if A == 0\nzero\n//% elif A == 1\none\n//% elif A == 2\ntwo\n//% "
+      "else\nmany\n//% end\n";
   const char* words[] = {"zero\n", "one\n", "two\n", "many\n"};
   for (int64_t a = 0; a < 4; ++a) EXPECT_EQ(run(body, {{"A", a}}), words[a]);
 }
 
 TEST_F(Expand, MacrosTakeText) {
-  EXPECT_EQ(run("//% macro wait(addr, parity)\nW{{uid}}: try [{{addr}}], {{parity}};\n@!p bra W{{uid}};\n//% end\n"
-                "//% wait(full + 8, par_{{1 + 1}})\n//% wait([a, b], f(x, y))\n"),
-            "W0: try [full + 8], par_2;\n@!p bra W0;\nW1: try [[a, b]], f(x, y);\n@!p bra W1;\n");
+  EXPECT_EQ(
+      run("//% macro wait(addr, parity)\nW{{uid}}: try [{{addr}}], {{parity}};\n@!p bra W{{uid}};\n//% end\n"
+          "//% wait(full + 8, par_{{1 + 1}})\n//% wait([a, b], f(x, y))\n"),
+      "W0: try [full + 8], par_2;\n@!p bra W0;\nW1: try [[a, b]], f(x, y);\n@!p bra W1;\n");
 }
 
 TEST_F(Expand, MacroArgumentsAreExpressionsWhereOneIsNeeded) {
-  EXPECT_EQ(run("//% macro m(n, name)\n//% let twice = n * 2\n//% for i in 0..n\n{{name}}{{i}} {{twice}}\n//% end\n"
-                "{{regs(name, n)}} {{n}}\n//% end\n"
-                "//% for k in 1..3\n//% m(k + 1, r{{k}}_)\n//% end\n"),
-            "r1_0 4\nr1_1 4\nr1_0, r1_1 k + 1\nr2_0 6\nr2_1 6\nr2_2 6\nr2_0, r2_1, r2_2 k + 1\n");
+  EXPECT_EQ(
+      run("//% macro m(n, name)\n//% let twice = n * 2\n//% for i in 0..n\n{{name}}{{i}} {{twice}}\n//% end\n"
+          "{{regs(name, n)}} {{n}}\n//% end\n"
+          "//% for k in 1..3\n//% m(k + 1, r{{k}}_)\n//% end\n"),
+      "r1_0 4\nr1_1 4\nr1_0, r1_1 k + 1\nr2_0 6\nr2_1 6\nr2_2 6\nr2_0, r2_1, r2_2 k + 1\n");
 }
 
 TEST_F(Expand, MacrosCallMacrosAndSeeTheKernelsNames) {
   EXPECT_EQ(run("//% let BASE = 100\n//% macro inner(x)\n{{x + BASE}} u{{uid}}\n//% end\n"
-                "//% macro outer(y)\n//% inner(y * 2)\n//% inner({{y}} + 1)\n//% end\n//% outer(5)\n//% outer(6)\n"),
+                "//% macro outer(y)\n//% inner(y * 2)\n//% inner({{y}} + 1)\n//% end\n//% outer(5)\n//% "
+                "outer(6)\n"),
             "110 u1\n106 u2\n112 u4\n107 u5\n");
 }
 
 TEST_F(Expand, AMacrosNamesAreItsOwn) {
   EXPECT_EQ(run("//% let i = 9\n//% macro m(n)\n//% let i = n\n{{i}}\n//% end\n//% m(3)\n{{i}}\n"), "3\n9\n");
-  EXPECT_EQ(run("//% macro none()\nx\n//% end\n//% none()\n//% for i in 0..1\n  //% none() // twice\n//% end\n"), "x\nx\n");
+  EXPECT_EQ(
+      run("//% macro none()\nx\n//% end\n//% none()\n//% for i in 0..1\n  //% none() // twice\n//% end\n"),
+      "x\nx\n");
 }
 
 TEST_F(Expand, IncludesOfMacrosCountOnceOfTextEachTime) {
-  file("common/m.ptx", "// only macros: this comment vanishes\n\n//% let SIZE = 8\n//% macro m(a)\n{{a}}:{{SIZE}}\n//% end\n");
+  file(
+      "common/m.ptx",
+      "// only macros: this comment vanishes\n\n//% let SIZE = 8\n//% macro m(a)\n{{a}}:{{SIZE}}\n//% end\n");
   file("text.ptx", "text {{A}}\n");
   EXPECT_EQ(run("//% include \"common/m.ptx\"\n//% include \"common/m.ptx\"\n//% let A = 1\n//% m(x)\n"
                 "//% include \"text.ptx\"\n//% for i in 0..2\n//% include \"text.ptx\"\n//% end\n"),
@@ -89,7 +99,8 @@ TEST_F(Expand, AnIncludeMayBringParamsAndNames) {
 }
 
 TEST_F(Expand, NotesAreReported) {
-  const Expansion e = expansion("//% param N in 1..4\n//% note threads = N * 128\n//% note smem_bytes = max(N, 2)\n", {{"N", 3}});
+  const Expansion e = expansion(
+      "//% param N in 1..4\n//% note threads = N * 128\n//% note smem_bytes = max(N, 2)\n", {{"N", 3}});
   EXPECT_EQ(e.kernel, "k");
   EXPECT_EQ(e.notes.at("threads"), 384);
   EXPECT_EQ(e.notes.at("smem_bytes"), 3);

@@ -39,16 +39,53 @@ struct Case {
 #pragma GCC diagnostic ignored "-Wbool-operation"
 #pragma GCC diagnostic ignored "-Wint-in-bool-context"
 // The same characters, read by the compiler.
-#define CASE(expression) \
-  Case { #expression, (expression) }
+#define CASE(expression)      \
+  Case {                      \
+#expression, (expression) \
+  }
 constexpr Case kCases[] = {
-    CASE(1 + 2 * 3), CASE((1 + 2) * 3), CASE(10 - 4 - 3), CASE(100 / 7 / 2), CASE(100 % 7 * 3), CASE(-7 / 2),
-    CASE(-7 % 3), CASE(1 << 4 + 1), CASE(256 >> 2 >> 1), CASE(-256 >> 3), CASE(7 & 3 == 3), CASE((7 & 3) == 3),
-    CASE(6 ^ 3 & 1), CASE(6 | 3 ^ 5), CASE(1 | 2 && 0), CASE(1 || 0 && 0), CASE((1 || 0) && 0), CASE(~5 + 1),
-    CASE(!0 + !7), CASE(- -4), CASE(!!9), CASE(3 < 4 == 1), CASE(3 <= 3), CASE(4 >= 5), CASE(4 > 3 > 0),
-    CASE(5 != 5), CASE(1 ? 2 : 3), CASE(0 ? 2 : 3), CASE(0 ? 1 : 0 ? 2 : 3), CASE(1 ? 0 ? 4 : 5 : 6),
-    CASE(2 + 1 ? 8 : 9), CASE(0x1F + 0xff), CASE(1 << 3 << 2), CASE(5 - -3), CASE(2 * -3), CASE(1 - 2 + 3),
-    CASE(9223372036854775807), CASE(-9223372036854775807 - 1), CASE(1 == 2 ? 3 : 4 + 5), CASE(8 / 2 * 4),
+    CASE(1 + 2 * 3),
+    CASE((1 + 2) * 3),
+    CASE(10 - 4 - 3),
+    CASE(100 / 7 / 2),
+    CASE(100 % 7 * 3),
+    CASE(-7 / 2),
+    CASE(-7 % 3),
+    CASE(1 << 4 + 1),
+    CASE(256 >> 2 >> 1),
+    CASE(-256 >> 3),
+    CASE(7 & 3 == 3),
+    CASE((7 & 3) == 3),
+    CASE(6 ^ 3 & 1),
+    CASE(6 | 3 ^ 5),
+    CASE(1 | 2 && 0),
+    CASE(1 || 0 && 0),
+    CASE((1 || 0) && 0),
+    CASE(~5 + 1),
+    CASE(!0 + !7),
+    CASE(- -4),
+    CASE(!!9),
+    CASE(3 < 4 == 1),
+    CASE(3 <= 3),
+    CASE(4 >= 5),
+    CASE(4 > 3 > 0),
+    CASE(5 != 5),
+    CASE(1 ? 2 : 3),
+    CASE(0 ? 2 : 3),
+    CASE(0   ? 1
+         : 0 ? 2
+             : 3),
+    CASE(1 ? 0 ? 4 : 5 : 6),
+    CASE(2 + 1 ? 8 : 9),
+    CASE(0x1F + 0xff),
+    CASE(1 << 3 << 2),
+    CASE(5 - -3),
+    CASE(2 * -3),
+    CASE(1 - 2 + 3),
+    CASE(9223372036854775807),
+    CASE(-9223372036854775807 - 1),
+    CASE(1 == 2 ? 3 : 4 + 5),
+    CASE(8 / 2 * 4),
 };
 #pragma GCC diagnostic pop
 
@@ -118,8 +155,8 @@ class Generator {
 
   Tree tree(int depth) {
     if (depth == 0 || pick(8) == 0) return leaf();
-    static constexpr const char* kOps[] = {"+", "-", "*", "/", "%", "<<", ">>", "&", "|", "^",
-                                           "<", "<=", ">", ">=", "==", "!=", "&&", "||"};
+    static constexpr const char* kOps[] = {"+", "-", "*",  "/", "%",  "<<", ">>", "&",  "|",
+                                           "^", "<", "<=", ">", ">=", "==", "!=", "&&", "||"};
     const Tree a = tree(depth - 1), b = tree(depth - 1);
     const std::string op = kOps[pick(std::size(kOps))];
     Tree result{"(" + a.text + " " + op + " " + b.text + ")", std::nullopt};
@@ -136,16 +173,20 @@ class Generator {
 
   Tree leaf() {
     static constexpr int64_t kEdges[] = {0, 1, 2, 31, 63, 64, 127, 4096, std::numeric_limits<int64_t>::max()};
-    const int64_t v = pick(2) ? kEdges[pick(std::size(kEdges))] : static_cast<int64_t>(random_() >> (1 + pick(62)));
+    const int64_t v =
+        pick(2) ? kEdges[pick(std::size(kEdges))] : static_cast<int64_t>(random_() >> (1 + pick(62)));
     if (pick(4) == 0) return {"(-" + std::to_string(v) + ")", -v};
     return {std::to_string(v), v};
   }
 
   static std::optional<int64_t> apply(__int128 a, const std::string& op, __int128 b) {
     __int128 r;
-    if (op == "+") r = a + b;
-    else if (op == "-") r = a - b;
-    else if (op == "*") r = a * b;
+    if (op == "+")
+      r = a + b;
+    else if (op == "-")
+      r = a - b;
+    else if (op == "*")
+      r = a * b;
     else if (op == "/" || op == "%") {
       if (b == 0) return std::nullopt;
       r = a / b;
@@ -153,18 +194,30 @@ class Generator {
     } else if (op == "<<" || op == ">>") {
       if (b < 0 || b > 63) return std::nullopt;
       r = op == ">>" ? a >> b : a * (static_cast<__int128>(1) << b);
-    } else if (op == "&") r = a & b;
-    else if (op == "|") r = a | b;
-    else if (op == "^") r = a ^ b;
-    else if (op == "<") r = a < b;
-    else if (op == "<=") r = a <= b;
-    else if (op == ">") r = a > b;
-    else if (op == ">=") r = a >= b;
-    else if (op == "==") r = a == b;
-    else if (op == "!=") r = a != b;
-    else if (op == "&&") r = a && b;
-    else r = a || b;
-    if (r > std::numeric_limits<int64_t>::max() || r < std::numeric_limits<int64_t>::min()) return std::nullopt;
+    } else if (op == "&")
+      r = a & b;
+    else if (op == "|")
+      r = a | b;
+    else if (op == "^")
+      r = a ^ b;
+    else if (op == "<")
+      r = a < b;
+    else if (op == "<=")
+      r = a <= b;
+    else if (op == ">")
+      r = a > b;
+    else if (op == ">=")
+      r = a >= b;
+    else if (op == "==")
+      r = a == b;
+    else if (op == "!=")
+      r = a != b;
+    else if (op == "&&")
+      r = a && b;
+    else
+      r = a || b;
+    if (r > std::numeric_limits<int64_t>::max() || r < std::numeric_limits<int64_t>::min())
+      return std::nullopt;
     return static_cast<int64_t>(r);
   }
 

@@ -9,13 +9,91 @@ namespace ptxops::jit {
 namespace {
 
 constexpr const char* kPieces[] = {
-    "//% ", "//% let ", "//% for ", "//% if ", "//% elif ", "//% else\n", "//% end\n", "//% macro ", "//% include \"", "\"",
-    "//% param ", "//% note ", "//% require ", "//% error ", "//% kernel ", "//% smem ", "in ", "0..4", "..", "step ",
-    "{{", "}}", "{{{", "}", "(", ")", "[", "]", ",", "=", "==", "+", "-", "*", "/", "%", "<<", ">>", "&&", "||", "?", ":",
-    "!", "~", "a", "b", "i", "m", "uid", "regs", "hex", "f32", "min", "log2", "ceil_div", "1", "2", "64", "0x10",
-    "9223372036854775807", " ", " ", "\n", "\n", "\n", "\r\n", "\t", "mov.u32 a, b;", "//", "lib.ptx", "\"x\"", "\xff", "m(a)",
-    "//% end\n", "//% end\n", "//% let a = 1\n", "//% m(1, a)\n", "//% for i in 0..3\n", "//% macro m(x, y)\n", "{{a}}",
-    "{{i * 2}}", "{{regs(\"r\", 4)}}", "//% if a\n", "//% include \"lib.ptx\"\n", "//% param P in 1, 2..8 step 2\n",
+    "//% ",
+    "//% let ",
+    "//% for ",
+    "//% if ",
+    "//% elif ",
+    "//% else\n",
+    "//% end\n",
+    "//% macro ",
+    "//% include \"",
+    "\"",
+    "//% param ",
+    "//% note ",
+    "//% require ",
+    "//% error ",
+    "//% kernel ",
+    "//% smem ",
+    "in ",
+    "0..4",
+    "..",
+    "step ",
+    "{{",
+    "}}",
+    "{{{",
+    "}",
+    "(",
+    ")",
+    "[",
+    "]",
+    ",",
+    "=",
+    "==",
+    "+",
+    "-",
+    "*",
+    "/",
+    "%",
+    "<<",
+    ">>",
+    "&&",
+    "||",
+    "?",
+    ":",
+    "!",
+    "~",
+    "a",
+    "b",
+    "i",
+    "m",
+    "uid",
+    "regs",
+    "hex",
+    "f32",
+    "min",
+    "log2",
+    "ceil_div",
+    "1",
+    "2",
+    "64",
+    "0x10",
+    "9223372036854775807",
+    " ",
+    " ",
+    "\n",
+    "\n",
+    "\n",
+    "\r\n",
+    "\t",
+    "mov.u32 a, b;",
+    "//",
+    "lib.ptx",
+    "\"x\"",
+    "\xff",
+    "m(a)",
+    "//% end\n",
+    "//% end\n",
+    "//% let a = 1\n",
+    "//% m(1, a)\n",
+    "//% for i in 0..3\n",
+    "//% macro m(x, y)\n",
+    "{{a}}",
+    "{{i * 2}}",
+    "{{regs(\"r\", 4)}}",
+    "//% if a\n",
+    "//% include \"lib.ptx\"\n",
+    "//% param P in 1, 2..8 step 2\n",
 };
 
 class Fuzz : public TemplateTest {
@@ -26,7 +104,8 @@ class Fuzz : public TemplateTest {
       const KernelHead head = parse_head_text("f.ptx", text);
       const Expansion e = expand(*head.parsed, params);
       EXPECT_EQ(std::count(e.ptx.begin(), e.ptx.end(), '\n'), e.lines.line_count());
-      for (int line = 1; line <= std::min(e.lines.line_count(), 50); ++line) EXPECT_GT(e.lines.locate(line).line, 0);
+      for (int line = 1; line <= std::min(e.lines.line_count(), 50); ++line)
+        EXPECT_GT(e.lines.locate(line).line, 0);
       if (head.params.size() < 4) enumerate(head);
       return true;
     } catch (const TemplateError& e) {
@@ -54,7 +133,8 @@ TEST_F(Fuzz, DamagedTemplates) {
   const std::string good =
       "//% kernel f\n//% param P in 2, 4..8 step 2\n//% let a = P * 2\n//% require a > 1 \"small {{a}}\"\n"
       "//% note n = ceil_div(a, 3)\n//% macro m(x, y)\nL{{uid}}: add {{x}}, {{y + 1}};\n//% end\n"
-      "//% for i in 0..a step 2\n//% if i % 4 == 0\n//% m(r{{i}}, i)\n//% elif i > 5\n{ {{regs(\"acc\", i)}} }\n"
+      "//% for i in 0..a step 2\n//% if i % 4 == 0\n//% m(r{{i}}, i)\n//% elif i > 5\n{ {{regs(\"acc\", i)}} "
+      "}\n"
       "//% else\n{{hex(i)}} {{f32(i)}}\n//% end\n//% end\n";
   ASSERT_TRUE(survive(good, {{"P", 4}}));
   const uint64_t seed = std::random_device{}();
@@ -65,10 +145,18 @@ TEST_F(Fuzz, DamagedTemplates) {
     for (size_t n = 1 + random() % 3; n > 0; --n) {
       const size_t at = 13 + random() % (text.size() - 13);
       switch (random() % 4) {
-        case 0: text.erase(at, 1 + random() % 8); break;
-        case 1: text[at] = static_cast<char>(random()); break;
-        case 2: text.insert(at, kPieces[random() % std::size(kPieces)]); break;
-        case 3: text.insert(at, text.substr(random() % text.size(), random() % 30)); break;
+        case 0:
+          text.erase(at, 1 + random() % 8);
+          break;
+        case 1:
+          text[at] = static_cast<char>(random());
+          break;
+        case 2:
+          text.insert(at, kPieces[random() % std::size(kPieces)]);
+          break;
+        case 3:
+          text.insert(at, text.substr(random() % text.size(), random() % 30));
+          break;
       }
     }
     survive(text, {{"P", 4}});

@@ -59,7 +59,8 @@ TEST(Head, EnumerationIsTheWholeLegalDomainInOrder) {
   const std::set<Config> legal(expected.begin(), expected.end());
   for (const int64_t m : {64, 65, 128})
     for (const int64_t n : {16, 32, 48, 64})
-      for (const int64_t s : {2, 3, 4, 5}) EXPECT_EQ(is_legal(head, Config{m, n, s}), legal.contains({m, n, s}));
+      for (const int64_t s : {2, 3, 4, 5})
+        EXPECT_EQ(is_legal(head, Config{m, n, s}), legal.contains({m, n, s}));
 }
 
 TEST(Head, SaysWhyNot) {
@@ -104,17 +105,18 @@ TEST(Head, NamesAndPositions) {
 }
 
 TEST(Head, ARequirementGuardsALaterLet) {
-  // 12 / (B - 1) fails for B = 1, which an earlier requirement forbids, although the let reads B alone and is
-  // thus known before A is chosen... A last, so that pruning meets the let first.
+  // The let reads B alone and fails for B = 1; the requirement before it, which forbids that, also reads A,
+  // so pruning meets the failing let first.
   const KernelHead head = parse_head_text(
-      "g.ptx", "//% kernel g\n//% param B in 1..3\n//% param A in 0..1\n//% require B != 1 || A == 7 \"guard\"\n"
-               "//% let Q = 12 / (B - 1)\n//% require Q != 6 || A == 1 \"q\"\n//% note q = Q\n");
+      "g.ptx",
+      "//% kernel g\n//% param B in 1..3\n//% param A in 0..1\n//% require B != 1 || A == 7 \"guard\"\n"
+      "//% let Q = 12 / (B - 1)\n//% require Q != 6 || A == 1 \"q\"\n//% note q = Q\n");
   EXPECT_EQ(enumerate(head), (std::vector<Config>{{2, 0}, {2, 1}, {3, 1}}));
 }
 
 TEST(Head, AFailingLetOfALegalCombinationIsAnError) {
-  const KernelHead head =
-      parse_head_text("g.ptx", "//% kernel g\n//% param B in 0..3\n//% param A in 0..1\n//% let Q = 12 / B\n");
+  const KernelHead head = parse_head_text(
+      "g.ptx", "//% kernel g\n//% param B in 0..3\n//% param A in 0..1\n//% let Q = 12 / B\n");
   try {
     enumerate(head);
     FAIL();
@@ -130,7 +132,8 @@ TEST(Head, RandomHeadsAgreeWithBruteForce) {
   for (int round = 0; round < 200; ++round) {
     const char names[] = "ABCD";
     std::string text = "//% kernel r\n";
-    for (int p = 0; p < 4; ++p) text += std::string("//% param ") + names[p] + " in 0.." + std::to_string(random() % 4) + "\n";
+    for (int p = 0; p < 4; ++p)
+      text += std::string("//% param ") + names[p] + " in 0.." + std::to_string(random() % 4) + "\n";
     for (int r = 0; r < 4; ++r) {
       const std::string x(1, names[random() % 4]), y(1, names[random() % 4]);
       const std::string let = "L" + std::to_string(r);

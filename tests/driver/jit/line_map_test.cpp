@@ -11,9 +11,11 @@ namespace {
 class LineMapTest : public TemplateTest {
  protected:
   Expansion sample() {
-    file("lib.ptx", "//% macro inner(n)\ninner {{n}}\n//% end\n\n//% macro outer()\nouter\n//% inner(1)\n//% end\n");
+    file("lib.ptx",
+         "//% macro inner(n)\ninner {{n}}\n//% end\n\n//% macro outer()\nouter\n//% inner(1)\n//% end\n");
     // k.ptx:      2                        3      4                   5       6            7          8
-    return expansion("//% include \"lib.ptx\"\nfirst\n//% for i in 0..2\nloop {{i}}\n//% outer()\n//% end\nlast\n");
+    return expansion(
+        "//% include \"lib.ptx\"\nfirst\n//% for i in 0..2\nloop {{i}}\n//% outer()\n//% end\nlast\n");
   }
 };
 

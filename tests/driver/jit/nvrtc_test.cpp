@@ -18,7 +18,8 @@ class NvrtcTest : public ::testing::Test {
 };
 
 TEST_F(NvrtcTest, PtxAndCubin) {
-  const std::string source = "#include \"n.h\"\nextern \"C\" __global__ void twice(int* p) { p[threadIdx.x] *= N; }\n";
+  const std::string source =
+      "#include \"n.h\"\nextern \"C\" __global__ void twice(int* p) { p[threadIdx.x] *= N; }\n";
   NvrtcOptions options;
   options.headers = {{"n.h", "#define N 2\n"}};
   const NvrtcResult ptx = tool_->compile(source, "twice.cu", options);

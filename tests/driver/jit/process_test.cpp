@@ -36,7 +36,9 @@ TEST(Process, Directory) {
             std::filesystem::canonical(scratch.path()).string() + "\n");
 }
 
-TEST(Process, Signal) { EXPECT_EQ(shell("kill -9 $$").signal, 9); }
+TEST(Process, Signal) {
+  EXPECT_EQ(shell("kill -9 $$").signal, 9);
+}
 
 TEST(Process, TimeoutEndsItAndItsChildren) {
   const auto start = steady_clock::now();

@@ -14,7 +14,8 @@ using ::testing::HasSubstr;
 
 constexpr const char* kEmpty =
     ".version 8.0\n.target sm_90a\n.address_size 64\n.visible .entry k(.param .u64 p)\n{\n"
-    "  .reg .b64 a;\n  .reg .b32 r;\n  .shared .align 16 .b8 tile[1024];\n  bar.sync 1;\n  ld.param.u64 a, [p];\n"
+    "  .reg .b64 a;\n  .reg .b32 r;\n  .shared .align 16 .b8 tile[1024];\n  bar.sync 1;\n  ld.param.u64 a, "
+    "[p];\n"
     "  cvta.to.global.u64 a, a;\n  mov.u32 r, %tid.x;\n  st.global.u32 [a], r;\n  ret;\n}\n";
 
 TEST(PtxasLog, Usage) {
@@ -23,7 +24,8 @@ TEST(PtxasLog, Usage) {
       "ptxas info    : Compiling entry function 'a' for 'sm_90a'\n"
       "ptxas info    : Function properties for a\n"
       "    48 bytes stack frame, 24 bytes spill stores, 20 bytes spill loads\n"
-      "ptxas info    : Used 168 registers, used 5 barriers, 48 bytes cumulative stack size, 1024 bytes smem, 400 bytes cmem[0]\n"
+      "ptxas info    : Used 168 registers, used 5 barriers, 48 bytes cumulative stack size, 1024 bytes smem, "
+      "400 bytes cmem[0]\n"
       "ptxas info    : Function properties for b\n"
       "    16 bytes stack frame, 4 bytes spill stores, 8 bytes spill loads\n"
       "ptxas info    : Used 90 registers, used 7 barriers\n");
@@ -39,7 +41,8 @@ TEST(PtxasLog, Usage) {
 
 TEST(PtxasLog, Advisories) {
   const std::string lines[] = {
-      "ptxas info    : (C7510) Potential Performance Loss: wgmma.mma_async instructions are serialized due to x",
+      "ptxas info    : (C7510) Potential Performance Loss: wgmma.mma_async instructions are serialized due "
+      "to x",
       "ptxas info    : (C7508) Something new",
       "ptxas warning : Unresolved extern variable",
       "ptxas k.ptx, line 3; warning : Instruction 'x' is slow",
@@ -124,7 +127,8 @@ class BrokenPtxas : public ::testing::Test {
 };
 
 TEST_F(BrokenPtxas, HangsDiesOrWritesNothing) {
-  EXPECT_THAT(error(tool("sleep 30"), std::chrono::milliseconds(100)), HasSubstr("did not finish within 100 ms; killed"));
+  EXPECT_THAT(error(tool("sleep 30"), std::chrono::milliseconds(100)),
+              HasSubstr("did not finish within 100 ms; killed"));
   EXPECT_THAT(error(tool("echo words; kill -11 $$")), HasSubstr("was ended by signal 11\nwords"));
   EXPECT_THAT(error(tool("exit 0")), HasSubstr("cannot read"));
   EXPECT_THAT(error(Ptxas("/no/such/ptxas")), HasSubstr("cannot run /no/such/ptxas"));
