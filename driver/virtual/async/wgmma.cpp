@@ -243,6 +243,7 @@ MmaType mma_type(Decoder& d, isa::Type type) {
       break;
   }
   d.refuse("wgmma does not exist for this operand type");
+  __builtin_unreachable();  // g++ 12 forgets [[noreturn]] of virtual functions
 }
 
 // "m64n128k16" -> 128
