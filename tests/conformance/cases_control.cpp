@@ -1,4 +1,4 @@
-// Control flow and the stack (PTX ISA 9.7.12, 9.7.14), and mov (9.7.9.4).
+// Control flow (PTX ISA 9.7.12) and mov (9.7.9.4).
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
@@ -92,27 +92,6 @@ void returns() {
   expect_words(b, [](uint32_t i) { return i < 8 ? kPoisonWord : i; });
 }
 
-void stack() {
-  Body b;
-  b.text = R"(    stacksave.u64 d3;
-    mov.u64 d4, 64;
-    alloca.u64 d5, d4, 16;
-    mad.lo.u32 r1, lane, 17, 3;
-    st.local.b32 [d5], r1;
-    st.local.b32 [d5+60], lane;
-    alloca.u64 d6, 32;
-    st.local.b32 [d6], 99;
-    and.b64 d7, d5, 15;
-    cvt.u32.u64 r4, d7;
-    ld.local.b32 r2, [d5];
-    ld.local.b32 r3, [d5+60];
-    stackrestore.u64 d3;
-    add.u32 r2, r2, r3;
-    add.u32 r2, r2, r4;
-    st.global.b32 [mine], r2;)";
-  expect_words(b, [](uint32_t i) { return i * 17 + 3 + i; });
-}
-
 // Every type, packing and unpacking of vectors, addresses of variables, special registers.
 void mov() {
   Body b;
@@ -174,7 +153,6 @@ const WrittenCases cases({
     {"control", "brx_idx", {Id::brx_idx}, branch_table},
     {"control", "call_ret", {Id::call, Id::ret}, calls},
     {"control", "ret_exit", {Id::ret, Id::exit_}, returns},
-    {"control", "alloca_stacksave_stackrestore", {Id::alloca_, Id::stacksave, Id::stackrestore}, stack},
     {"convert", "mov", {Id::mov}, mov},
 });
 

@@ -152,13 +152,24 @@ void decode_call(Decoder& d, const isa::Instruction& in) {
     else
       site.results.push_back({false, code.register_slot[o.index]});
   }
-  for (const isa::Operand& o : arguments.elements) {
+  // An immediate takes the type of the parameter that it becomes.
+  const isa::Operand& signature = in.operands[3];
+  const auto parameter_type = [&](size_t i, isa::Type own) {
+    const isa::Function& caller = *code.function;
+    if (callee.kind == isa::OperandKind::function) return callee.function->params[i]->type;
+    if (signature.kind == isa::OperandKind::prototype) return caller.prototypes[signature.index].params[i].type;
+    if (signature.kind == isa::OperandKind::call_targets)
+      return caller.call_target_lists[signature.index].functions[0]->params[i]->type;
+    return own;
+  };
+  for (size_t i = 0; i < arguments.elements.size(); ++i) {
+    const isa::Operand& o = arguments.elements[i];
     if (o.kind == isa::OperandKind::variable)
       site.arguments.push_back({true, code.local_offset.at(o.variable)});
     else if (o.is_reg())
       site.arguments.push_back({false, code.register_slot[o.index]});
     else
-      site.arguments.push_back({false, d.src(o, o.type)});
+      site.arguments.push_back({false, d.src(o, parameter_type(i, o.type))});
   }
   uint32_t target = 0;
   if (callee.kind == isa::OperandKind::function) {

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <bit>
 #include <charconv>
 
 #include "driver/virtual/isa/validate.h"
@@ -225,6 +226,28 @@ std::string check_memory(const Instruction& in) {
   return "";
 }
 
+std::string check_global_hint(const Instruction& in) {
+  Space s = in.space();
+  if (!in.has("L2::cache_hint") || s == Space::global || s == Space::generic) return "";
+  return fmt::format("Modifier '.L2::cache_hint' cannot be applied to '.{}' space in '{}'", space_name(s), in.opcode->text);
+}
+
+// .sem and .scope come together or not at all.
+std::string check_order_and_scope(const Instruction& in) {
+  std::string_view sem = in.choice("sem"), scope = in.choice("scope");
+  if (sem.empty() == scope.empty()) return "";
+  return sem.empty() ? fmt::format("Modifier '.{}' requires order with '{}'", scope, in.opcode->text)
+                     : fmt::format("Modifier '.{}' requires scope with '{}'", sem, in.opcode->text);
+}
+
+// .sat where every source value fits has no meaning.
+std::string check_saturation(const Instruction& in) {
+  Type d = in.type(0), a = in.type(1);
+  bool fits = is_signed(d) == is_signed(a) ? type_bits(d) >= type_bits(a) : is_signed(d) && type_bits(d) > type_bits(a);
+  if (!in.has("sat") || !fits) return "";
+  return fmt::format("Illegal modifier '.sat' in '{}': every .{} fits .{}", in.opcode->text, type_name(a), type_name(d));
+}
+
 std::string check_conversion(const Instruction& in) {
   Type d = in.type(0), a = in.type(1);
   if (in.has("ftz") && d != Type::f32 && a != Type::f32) {
@@ -243,8 +266,7 @@ std::string check_whole_form(const Instruction& in, const Function& f) {
   }
 }
 
-std::string check_rules(const Instruction& in, const Module& module) {
-  (void)module;
+std::string check_rules(const Instruction& in) {
   auto constant = [&](size_t i) { return static_cast<int64_t>(in.operands[i].bits); };
   switch (in.id()) {
     case Id::set: case Id::set_bool: case Id::setp: case Id::setp_bool:
@@ -267,8 +289,17 @@ std::string check_rules(const Instruction& in, const Module& module) {
         }
       }
       return "";
+    case Id::cvt_int:
+      return check_saturation(in);
+    case Id::atom: case Id::atom_cas: case Id::red:
+      return check_global_hint(in);
+    case Id::mbarrier_expect_tx: case Id::mbarrier_complete_tx: case Id::mbarrier_arrive_nocomplete:
+    case Id::mbarrier_arrive_drop_nocomplete: case Id::mbarrier_test_wait: case Id::mbarrier_test_wait_parity:
+    case Id::mbarrier_try_wait: case Id::mbarrier_try_wait_parity: case Id::multimem_red:
+      return check_order_and_scope(in);
     case Id::mbarrier_arrive: case Id::mbarrier_arrive_expect_tx:
     case Id::mbarrier_arrive_drop: case Id::mbarrier_arrive_drop_expect_tx:
+      if (std::string s = check_order_and_scope(in); !s.empty()) return s;
       if (in.space() == Space::shared_cluster && !in.operands[0].is_sink()) {
         return fmt::format("'{}' returns no state: the first operand must be '_'", in.opcode->text);
       }
