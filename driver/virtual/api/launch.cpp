@@ -171,7 +171,6 @@ LaunchDesc check_launch(Function& function, const LaunchRequest& request, const 
     refuse(CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE,
            "cooperative grid {} of {} blocks: at most {} are resident at once", text(grid), grid.count(),
            uint64_t{clusters} * cluster_size);
-  if (const std::string why = Engine::refuse(desc); !why.empty()) refuse(CUDA_ERROR_INVALID_VALUE, "{}", why);
   return desc;
 }
 

@@ -82,6 +82,8 @@ CUresult launch(const LaunchRequest& request, CUfunction handle, CUstream hStrea
            function->kernel->name);
   LaunchDesc desc = check_launch(*function, request, stream.context->device);
   desc.params = parameter_block(*function->kernel, values, extra);
+  // The engine's own conditions, should they ever be narrower than check_launch.
+  if (const std::string why = Engine::refuse(desc); !why.empty()) refuse(CUDA_ERROR_INVALID_VALUE, "{}", why);
   stream.context->enqueue(
       *stream.stream, Work::Place::inline_,
       [desc = std::move(desc), context = stream.context, program = function->program](Work& work) mutable {
