@@ -117,6 +117,16 @@ void Context::synchronize() {
     if (w) w->wait();
 }
 
+void Context::synchronize(Stream& stream) {
+  std::vector<WorkPtr> all;
+  {
+    std::lock_guard lock(mutex);
+    all = dependencies(stream);
+  }
+  for (const WorkPtr& w : all)
+    if (w) w->wait();
+}
+
 std::shared_ptr<Stream> Context::create_stream(unsigned stream_flags, int priority) {
   auto stream = std::make_shared<Stream>();
   stream->context = this;

@@ -62,7 +62,9 @@ class Context : public std::enable_shared_from_this<Context> {
   void gate(const WorkPtr& work);
   // Something the stream still waits for; null when it is idle.
   WorkPtr tail(Stream& stream);
-  void synchronize();  // waits for everything; does not throw
+  // Wait for what has been issued so far, to everything or to one stream; they do not throw.
+  void synchronize();
+  void synchronize(Stream& stream);
 
   Stream& legacy_stream() { return *legacy_; }
   Stream& per_thread_stream();  // of the calling thread

@@ -97,7 +97,7 @@ CUresult cuStreamQuery(CUstream hStream) {
 
 CUresult cuStreamSynchronize(CUstream hStream) {
   const StreamRef stream = resolve_stream(hStream);
-  while (const WorkPtr work = stream.context->tail(*stream.stream)) work->wait();
+  stream.context->synchronize(*stream.stream);
   stream.context->check_fault();
   return CUDA_SUCCESS;
 }

@@ -25,6 +25,11 @@ double modelled_copy_seconds(const Transfer& t) {
   return kDeviceLatency + 2 * bytes / kDeviceBytesPerSecond;  // read and written
 }
 
+// Small transfers run where the stream gets to them; large ones must not hold up a worker.
+Work::Place place_for(uint64_t bytes) {
+  return bytes <= 64 << 10 ? Work::Place::inline_ : Work::Place::thread;
+}
+
 // Bytes from the first to behind the last of a box.
 uint64_t extent(const Box& b, const Transfer& t) {
   return (t.depth - 1) * b.slice_pitch + (t.height - 1) * b.row_pitch + t.width;
@@ -94,16 +99,16 @@ void copy(const StreamRef& stream, const Transfer& t, bool wait) {
   if (t.width == 0 || t.height == 0 || t.depth == 0) return;
   check_box("destination", t.to, t);
   check_box("source", t.from, t);
-  const WorkPtr work =
-      stream.context->enqueue(*stream.stream, Work::Place::thread, [t, context = stream.context](Work& self) {
-        if (!is_live(t.to, t))
-          fault_freed(*context, "copy destination", t.to.address);
-        else if (!is_live(t.from, t))
-          fault_freed(*context, "copy source", t.from.address);
-        else
-          run(t);
-        self.finish(modelled_copy_seconds(t));
-      });
+  const WorkPtr work = stream.context->enqueue(*stream.stream, place_for(t.width * t.height * t.depth),
+                                               [t, context = stream.context](Work& self) {
+                                                 if (!is_live(t.to, t))
+                                                   fault_freed(*context, "copy destination", t.to.address);
+                                                 else if (!is_live(t.from, t))
+                                                   fault_freed(*context, "copy source", t.from.address);
+                                                 else
+                                                   run(t);
+                                                 self.finish(modelled_copy_seconds(t));
+                                               });
   if (!wait) return;
   work->wait();
   stream.context->check_fault();
@@ -122,7 +127,7 @@ void fill(const StreamRef& stream, uint64_t address, uint64_t pitch, uint32_t va
            pitch, bytes);
   check_box("destination", t.to, t);
   stream.context->enqueue(
-      *stream.stream, Work::Place::thread, [t, value, bytes, context = stream.context](Work& self) {
+      *stream.stream, place_for(t.width * t.height), [t, value, bytes, context = stream.context](Work& self) {
         if (!is_live(t.to, t)) {
           fault_freed(*context, "memset destination", t.to.address);
           self.finish(0);
