@@ -7,16 +7,18 @@ namespace ptxops::autotune {
 namespace {
 
 // Hopper SXM, published figures (per SM and clock unless said otherwise).
-constexpr double kSharedBytes = 128;            // shared-memory reads by wgmma
-constexpr double kL2BytesPerSm = 64;            // port of one SM
-constexpr double kL2BytesTotal = 6154;          // whole L2, DeepGEMM's model limit
+constexpr double kSharedBytes = 128;                     // shared-memory reads by wgmma
+constexpr double kL2BytesPerSm = 64;                     // port of one SM
+constexpr double kL2BytesTotal = 6154;                   // whole L2, DeepGEMM's model limit
 constexpr double kDramBytes = 0.93 * 3.35e12 / 1.755e9;  // whole device, per clock
 constexpr double kFmaLanes = 128;
-constexpr double kLoadLatency = 1000;           // DRAM-resident TMA load, clocks
-constexpr double kTileFixed = 2300;             // published lower estimate for one tile's fixed cost
-constexpr double kHidden = 0.5;                 // of it, when another warpgroup's MMA runs meanwhile (inference)
+constexpr double kLoadLatency = 1000;  // DRAM-resident TMA load, clocks
+constexpr double kTileFixed = 2300;    // published lower estimate for one tile's fixed cost
+constexpr double kHidden = 0.5;        // of it, when another warpgroup's MMA runs meanwhile (inference)
 
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+int64_t ceil_div(int64_t a, int64_t b) {
+  return (a + b - 1) / b;
+}
 
 }  // namespace
 
@@ -40,12 +42,15 @@ GemmCost estimate(const GemmConfig& c, const GemmShape& s) {
   const double math = std::max(cost.tensor, cost.shared) + (c.math_warpgroups == 1 ? cost.promotion : 0);
   const double block = std::max({math, cost.promotion, cost.l2, cost.latency});
   const double store = 1.0 * c.block_m * c.block_n * (s.out ? 4 : 2) / 32;
-  cost.fixed = (kTileFixed + store) * (c.math_warpgroups > 1 ? kHidden : 1);
+  cost.fixed = kTileFixed + store;
+  // All but the last tile's fixed cost hides, in part, behind the other warpgroup's MMA.
+  const double waves = static_cast<double>(cost.waves);
+  const double exposed = cost.fixed * (1 + (waves - 1) * (c.math_warpgroups > 1 ? kHidden : 1));
   const double bytes = static_cast<double>(s.groups) * static_cast<double>(s.n) * static_cast<double>(s.k) +
                        static_cast<double>(s.m) * static_cast<double>(s.k) +
                        static_cast<double>(s.m) * static_cast<double>(s.n) * (s.out ? 4 : 2);
   cost.dram = bytes / kDramBytes;
-  cost.cycles = std::max(static_cast<double>(cost.waves) * (static_cast<double>(kblocks) * block + cost.fixed), cost.dram);
+  cost.cycles = std::max(waves * static_cast<double>(kblocks) * block + exposed, cost.dram);
   return cost;
 }
 
@@ -59,8 +64,10 @@ std::vector<Ranked> rank(const GemmShape& shape, size_t most) {
   }
   const auto better = [](const Ranked& a, const Ranked& b) {
     if (a.cost.cycles != b.cost.cycles) return a.cost.cycles < b.cost.cycles;
-    const int area_a = a.config->block_m * a.config->block_n, area_b = b.config->block_m * b.config->block_n;
-    if (area_a != area_b) return area_a > area_b;
+    // Where something else bounds the launch: the least tensor work, hence the least power.
+    const double work_a = a.cost.tensor * static_cast<double>(a.cost.tiles);
+    const double work_b = b.cost.tensor * static_cast<double>(b.cost.tiles);
+    if (work_a != work_b) return work_a < work_b;
     return a.config < b.config;
   };
   most = std::min(most, all.size());

@@ -15,25 +15,29 @@ namespace ptxops::ops {
 LoadedKernel::LoadedKernel(const driver::Context& context, jit::Built b)
     : built(std::move(b)), library(context, built.image(), built.kernel), kernel(library, built.kernel) {
   const auto smem = built.notes.find("smem_bytes");
-  if (smem != built.notes.end() && smem->second > 0) kernel.set_max_dynamic_shared_bytes(static_cast<int>(smem->second));
+  if (smem != built.notes.end() && smem->second > 0)
+    kernel.set_max_dynamic_shared_bytes(static_cast<int>(smem->second));
 }
 
 }  // namespace ptxops::ops
 
 ptxopsContext_st::ptxopsContext_st(int device)
-    : driver_context(ptxops::driver::Driver::get(), device), info(ptxops::driver::Driver::get().device(device)) {
+    : driver_context(ptxops::driver::Driver::get(), device),
+      info(ptxops::driver::Driver::get().device(device)) {
   if (info.major != 9)
-    fail(PTXOPS_NO_DEVICE, "device {} ('{}'): expected compute capability 9.0 (Hopper), got {}.{}", device, info.name,
-         info.major, info.minor);
+    fail(PTXOPS_NO_DEVICE, "device {} ('{}'): expected compute capability 9.0 (Hopper), got {}.{}", device,
+         info.name, info.major, info.minor);
 }
 
-const ptxops::ops::LoadedKernel& ptxopsContext_st::kernel(const std::string& path, const ptxops::jit::Params& params) {
+const ptxops::ops::LoadedKernel& ptxopsContext_st::kernel(const std::string& path,
+                                                          const ptxops::jit::Params& params) {
   std::lock_guard lock(mutex_);
   auto& slot = kernels_[{path, params}];
   if (!slot) {
     ptxops::jit::BuildOptions options;
     if (driver_context.driver().is_virtual()) options.want = ptxops::jit::Want::kPtx;
-    slot = std::make_unique<ptxops::ops::LoadedKernel>(driver_context, ptxops::jit::build(path, params, options));
+    slot = std::make_unique<ptxops::ops::LoadedKernel>(driver_context,
+                                                       ptxops::jit::build(path, params, options));
   }
   return *slot;
 }
@@ -48,7 +52,9 @@ ptxopsContext_st& expect(ptxopsContext_t context) {
   if (!context) fail(PTXOPS_INVALID_ARGUMENT, "context: expected a context, got NULL");
   return *context;
 }
-ptxops::abi::CUstream handle(ptxopsStream_t stream) { return reinterpret_cast<ptxops::abi::CUstream>(stream); }
+ptxops::abi::CUstream handle(ptxopsStream_t stream) {
+  return reinterpret_cast<ptxops::abi::CUstream>(stream);
+}
 
 }  // namespace
 
@@ -112,8 +118,8 @@ ptxopsStatus_t ptxopsMemFree(ptxopsContext_t context, ptxopsDevicePtr_t address)
   });
 }
 
-ptxopsStatus_t ptxopsMemcpyToDevice(ptxopsContext_t context, ptxopsDevicePtr_t to, const void* from, size_t bytes,
-                                    ptxopsStream_t stream) {
+ptxopsStatus_t ptxopsMemcpyToDevice(ptxopsContext_t context, ptxopsDevicePtr_t to, const void* from,
+                                    size_t bytes, ptxopsStream_t stream) {
   return guarded([&] {
     ptxopsContext_st& c = expect(context);
     if (bytes == 0) return;
@@ -159,7 +165,8 @@ ptxopsStatus_t ptxopsStreamCreate(ptxopsContext_t context, ptxopsStream_t* strea
     const ptxops::driver::Context::Guard guard(c.driver_context);
     const ptxops::driver::Driver& d = c.driver_context.driver();
     ptxops::abi::CUstream s = nullptr;
-    d.check(d.api().cuStreamCreateWithPriority(&s, ptxops::abi::CU_STREAM_NON_BLOCKING, 0), "cuStreamCreateWithPriority");
+    d.check(d.api().cuStreamCreateWithPriority(&s, ptxops::abi::CU_STREAM_NON_BLOCKING, 0),
+            "cuStreamCreateWithPriority");
     *stream = reinterpret_cast<ptxopsStream_t>(s);
   });
 }

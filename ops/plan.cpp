@@ -2,10 +2,11 @@
 
 #include <cstring>
 
-ptxopsPlan_st::ptxopsPlan_st(ptxopsContext_st& c) : context(c), id([] {
-  static std::atomic<uint64_t> next{1};
-  return next.fetch_add(1, std::memory_order_relaxed);
-}()) {}
+ptxopsPlan_st::ptxopsPlan_st(ptxopsContext_st& c)
+    : context(c), id([] {
+        static std::atomic<uint64_t> next{1};
+        return next.fetch_add(1, std::memory_order_relaxed);
+      }()) {}
 
 namespace ptxops::ops {
 
@@ -44,11 +45,12 @@ void check_device(const ptxopsContext_st& context, const char* name, ptxopsDevic
   const abi::CUresult result =
       d.api().cuPointerGetAttribute(&ordinal, abi::CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL, pointer);
   if (result != abi::CUDA_SUCCESS)
-    fail(PTXOPS_INVALID_ARGUMENT, "{}: expected memory of device {}, got 0x{:x}, which the driver does not know", name,
+    fail(PTXOPS_INVALID_ARGUMENT,
+         "{}: expected memory of device {}, got 0x{:x}, which the driver does not know", name,
          context.info.ordinal, pointer);
   if (ordinal >= 0 && ordinal != context.info.ordinal)
-    fail(PTXOPS_WRONG_DEVICE, "{}: expected memory of device {}, got 0x{:x} of device {}", name, context.info.ordinal,
-         pointer, ordinal);
+    fail(PTXOPS_WRONG_DEVICE, "{}: expected memory of device {}, got 0x{:x} of device {}", name,
+         context.info.ordinal, pointer, ordinal);
 }
 
 void check_stream(const ptxopsContext_st& context, ptxopsStream_t stream) {
@@ -57,7 +59,8 @@ void check_stream(const ptxopsContext_st& context, ptxopsStream_t stream) {
   abi::CUcontext owner = nullptr;
   d.check(d.api().cuStreamGetCtx(reinterpret_cast<abi::CUstream>(stream), &owner), "cuStreamGetCtx");
   if (owner != context.driver_context.handle())
-    fail(PTXOPS_WRONG_DEVICE, "stream: expected one of device {}'s primary context, got one of another context",
+    fail(PTXOPS_WRONG_DEVICE,
+         "stream: expected one of device {}'s primary context, got one of another context",
          context.info.ordinal);
 }
 
@@ -95,7 +98,8 @@ ptxopsStatus_t ptxopsPlanGetWorkspaceSize(ptxopsPlan_t plan, size_t* bytes) {
 ptxopsStatus_t ptxopsPlanExplain(ptxopsPlan_t plan, char* text, size_t capacity, size_t* needed) {
   return guarded([&] {
     if (!plan) fail(PTXOPS_INVALID_ARGUMENT, "plan: expected a plan, got NULL");
-    if (!text && capacity != 0) fail(PTXOPS_INVALID_ARGUMENT, "text: expected a buffer of {} bytes, got NULL", capacity);
+    if (!text && capacity != 0)
+      fail(PTXOPS_INVALID_ARGUMENT, "text: expected a buffer of {} bytes, got NULL", capacity);
     const std::string whole = plan->explain();
     if (needed) *needed = whole.size() + 1;
     if (capacity == 0) return;

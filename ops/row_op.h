@@ -7,7 +7,8 @@ namespace ptxops::ops {
 
 class RowOpPlan : public ptxopsPlan_st {
  public:
-  RowOpPlan(ptxopsContext_st& context, std::string path, jit::Params params, driver::Dim3 grid, uint32_t threads)
+  RowOpPlan(ptxopsContext_st& context, std::string path, jit::Params params, driver::Dim3 grid,
+            uint32_t threads)
       : ptxopsPlan_st(context), path_(std::move(path)), params_(std::move(params)) {
     shape_.grid = grid;
     shape_.block.x = threads;
@@ -16,8 +17,8 @@ class RowOpPlan : public ptxopsPlan_st {
 
   void prepare() override { launch_.prepare(context, path_, params_, shape_); }
   std::string explain() const override {
-    std::string text = fmt::format("{}: {}, grid ({},{},{}) of {} threads", op(), path_, shape_.grid.x, shape_.grid.y,
-                                   shape_.grid.z, shape_.block.x);
+    std::string text = fmt::format("{}: {}, grid ({},{},{}) of {} threads", op(), path_, shape_.grid.x,
+                                   shape_.grid.y, shape_.grid.z, shape_.block.x);
     for (const auto& [name, value] : params_) text += fmt::format(", {} = {}", name, value);
     return text + "\n";
   }
@@ -28,7 +29,8 @@ class RowOpPlan : public ptxopsPlan_st {
   // The start of every run: prepared? then, unless this thread's last call was the same, the checks.
   template <class Args, class Check>
   void check_once(const Args& args, ptxopsStream_t stream, const Check& check) const {
-    if (!launch_.ready()) fail(PTXOPS_NOT_PREPARED, "plan: expected a prepared plan; call ptxopsPlanPrepare first");
+    if (!launch_.ready())
+      fail(PTXOPS_NOT_PREPARED, "plan: expected a prepared plan; call ptxopsPlanPrepare first");
     struct Key {
       Args args;
       ptxopsStream_t stream;
@@ -59,7 +61,8 @@ class RowOpPlan : public ptxopsPlan_st {
     if (empty()) return;
     const CurrentContext current(context);
     void* parameters[] = {const_cast<void*>(static_cast<const void*>(&values))...};
-    check_launch(context, op(), launch_.launch().try_run(reinterpret_cast<abi::CUstream>(stream), parameters));
+    check_launch(context, op(),
+                 launch_.launch().try_run(reinterpret_cast<abi::CUstream>(stream), parameters));
   }
 
  private:
@@ -69,7 +72,9 @@ class RowOpPlan : public ptxopsPlan_st {
   PreparedLaunch launch_;
 };
 
-inline uint32_t u32(int64_t value) { return static_cast<uint32_t>(value); }
+inline uint32_t u32(int64_t value) {
+  return static_cast<uint32_t>(value);
+}
 
 // The bodies of ptxopsXPlanCreate and ptxopsXRun.
 template <class Plan, class Complete>

@@ -28,8 +28,8 @@ ptxopsStatus_t translate() noexcept {
     const bool none = e.code() == abi::CUDA_ERROR_NO_DEVICE || e.code() == abi::CUDA_ERROR_INVALID_DEVICE;
     const bool image = e.code() == abi::CUDA_ERROR_INVALID_PTX || e.code() == abi::CUDA_ERROR_INVALID_IMAGE ||
                        e.code() == abi::CUDA_ERROR_NO_BINARY_FOR_GPU;
-    return remember(memory ? PTXOPS_OUT_OF_MEMORY
-                    : none ? PTXOPS_NO_DEVICE
+    return remember(memory  ? PTXOPS_OUT_OF_MEMORY
+                    : none  ? PTXOPS_NO_DEVICE
                     : image ? PTXOPS_BUILD_FAILED
                             : PTXOPS_DRIVER_ERROR,
                     e.what());
@@ -57,7 +57,8 @@ int ptxopsGetVersion(void) {
 const char* ptxopsGetStatusName(ptxopsStatus_t status) {
   switch (status) {
 #define PTXOPS_CASE(name, value, text) \
-  case PTXOPS_##name: return "PTXOPS_" #name;
+  case PTXOPS_##name:                  \
+    return "PTXOPS_" #name;
     PTXOPS_STATUS_LIST(PTXOPS_CASE)
 #undef PTXOPS_CASE
   }
@@ -67,13 +68,16 @@ const char* ptxopsGetStatusName(ptxopsStatus_t status) {
 const char* ptxopsGetStatusText(ptxopsStatus_t status) {
   switch (status) {
 #define PTXOPS_CASE(name, value, text) \
-  case PTXOPS_##name: return text;
+  case PTXOPS_##name:                  \
+    return text;
     PTXOPS_STATUS_LIST(PTXOPS_CASE)
 #undef PTXOPS_CASE
   }
   return "unknown status";
 }
 
-const char* ptxopsGetLastError(void) { return ptxops::ops::last_error.c_str(); }
+const char* ptxopsGetLastError(void) {
+  return ptxops::ops::last_error.c_str();
+}
 
 }  // extern "C"

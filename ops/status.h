@@ -1,5 +1,5 @@
-// Status and last-error text. Inside the library failures are exceptions; guarded() turns them into statuses at the
-// C boundary.
+// Status and last-error text. Inside the library failures are exceptions; guarded() turns them into statuses
+// at the C boundary.
 #pragma once
 
 #include <fmt/format.h>

@@ -10,8 +10,7 @@ namespace ptxops::driver {
 
 using namespace abi;
 
-CUtensorMap encode_tiled(const Driver& driver, const TiledTensor& t) {
-  CUtensorMap map;
+void encode_tiled(const Driver& driver, const TiledTensor& t, CUtensorMap& map) {
   const CUresult result = driver.api().cuTensorMapEncodeTiled(
       &map, t.type, t.rank, reinterpret_cast<void*>(t.address), t.dim, t.stride, t.box, t.element_stride,
       t.interleave, t.swizzle, t.l2_promotion, t.oob_fill);
@@ -27,6 +26,11 @@ CUtensorMap encode_tiled(const Driver& driver, const TiledTensor& t) {
                     static_cast<int>(t.swizzle), static_cast<int>(t.l2_promotion),
                     static_cast<int>(t.oob_fill)));
   }
+}
+
+CUtensorMap encode_tiled(const Driver& driver, const TiledTensor& t) {
+  CUtensorMap map;
+  encode_tiled(driver, t, map);
   return map;
 }
 

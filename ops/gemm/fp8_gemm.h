@@ -28,7 +28,7 @@ class Fp8GemmPlan final : public ptxopsPlan_st {
  private:
   void check_args(const ptxopsFp8GemmArgs_t& args, ptxopsDevicePtr_t workspace, size_t bytes,
                   ptxopsStream_t stream) const;
-  Maps encode(const ptxopsFp8GemmArgs_t& args) const;
+  void encode(const ptxopsFp8GemmArgs_t& args, Maps& maps) const;
 
   ptxopsFp8GemmDesc_t desc_;
   int sm_count_;

@@ -6,7 +6,9 @@ namespace {
 
 constexpr uint32_t kThreads = 256, kBlocksPerCta = 8;
 // Rows of a warp: 16 keep more loads in flight, 4 fill the device when rows are few.
-int64_t rows_per_warp(int64_t rows) { return rows >= 2048 ? 16 : 4; }
+int64_t rows_per_warp(int64_t rows) {
+  return rows >= 2048 ? 16 : 4;
+}
 
 driver::Dim3 grid_of(int64_t m, int64_t groups, int64_t columns, int64_t rows_of_warp) {
   return {u32(groups * ceil_div(m, rows_of_warp)), u32(ceil_div(columns / 128, kBlocksPerCta)), 1};
@@ -65,8 +67,8 @@ class QuantizePlan final : public RowOpPlan {
       check_optional("args.row_index", args.row_index, 4);
       check_optional("args.counts", args.counts, 4);
     });
-    launch(stream, args.x, args.q, args.sf, args.row_index, args.counts, u32(desc_.source_rows), u32(desc_.m), u32(desc_.k),
-           u32(desc_.ldx), u32(desc_.ld_sf));
+    launch(stream, args.x, args.q, args.sf, args.row_index, args.counts, u32(desc_.source_rows), u32(desc_.m),
+           u32(desc_.k), u32(desc_.ldx), u32(desc_.ld_sf));
   }
 
  private:
@@ -89,7 +91,8 @@ class SwigluQuantizePlan final : public RowOpPlan {
       check_tensor("args.sf", args.sf);
       check_optional("args.counts", args.counts, 4);
     });
-    launch(stream, args.x, args.q, args.sf, args.counts, u32(desc_.m), u32(desc_.width), u32(desc_.ldx), u32(desc_.ld_sf));
+    launch(stream, args.x, args.q, args.sf, args.counts, u32(desc_.m), u32(desc_.width), u32(desc_.ldx),
+           u32(desc_.ld_sf));
   }
 
  private:
@@ -106,7 +109,8 @@ extern "C" {
 ptxopsStatus_t ptxopsQuantizeCheck(const ptxopsQuantizeDesc_t* desc) {
   return guarded([&] { complete(desc); });
 }
-ptxopsStatus_t ptxopsQuantizePlanCreate(ptxopsContext_t context, const ptxopsQuantizeDesc_t* desc, ptxopsPlan_t* plan) {
+ptxopsStatus_t ptxopsQuantizePlanCreate(ptxopsContext_t context, const ptxopsQuantizeDesc_t* desc,
+                                        ptxopsPlan_t* plan) {
   return create_plan<QuantizePlan>(context, plan, [&] { return complete(desc); });
 }
 ptxopsStatus_t ptxopsQuantizeRun(ptxopsPlan_t plan, const ptxopsQuantizeArgs_t* args, ptxopsStream_t stream) {

@@ -34,7 +34,8 @@ class GatherRowsPlan final : public RowOpPlan {
   static constexpr const char* kOp = "gather_rows";
   GatherRowsPlan(ptxopsContext_st& context, const ptxopsGatherRowsDesc_t& d)
       : RowOpPlan(context, "moe/gather_rows.ptx", {},
-                  {u32(ceil_div(d.m, kGatherRowsPerCta)), u32(ceil_div(d.hidden * 2, kGatherBytesPerCta)), 1}, kThreads),
+                  {u32(ceil_div(d.m, kGatherRowsPerCta)), u32(ceil_div(d.hidden * 2, kGatherBytesPerCta)), 1},
+                  kThreads),
         desc_(d) {}
   const char* op() const override { return kOp; }
 
@@ -45,8 +46,8 @@ class GatherRowsPlan final : public RowOpPlan {
       check_tensor("args.y", args.y);
     });
     const uint64_t stride = static_cast<uint64_t>(desc_.hidden) * 2;
-    launch(stream, args.x, args.y, args.row_index, u32(desc_.m), u32(desc_.source_rows), static_cast<uint32_t>(stride),
-           stride, stride);
+    launch(stream, args.x, args.y, args.row_index, u32(desc_.m), u32(desc_.source_rows),
+           static_cast<uint32_t>(stride), stride, stride);
   }
 
  private:
@@ -70,7 +71,8 @@ class WeightedScatterPlan final : public RowOpPlan {
       check_tensor("args.out", args.out);
     });
     const uint32_t hidden = u32(desc_.hidden);
-    launch(stream, args.y, args.row, args.weight, args.out, u32(desc_.top_k), hidden, u32(desc_.rows), hidden, hidden);
+    launch(stream, args.y, args.row, args.weight, args.out, u32(desc_.top_k), hidden, u32(desc_.rows), hidden,
+           hidden);
   }
 
  private:
@@ -91,7 +93,8 @@ ptxopsStatus_t ptxopsGatherRowsPlanCreate(ptxopsContext_t context, const ptxopsG
                                           ptxopsPlan_t* plan) {
   return create_plan<GatherRowsPlan>(context, plan, [&] { return complete(desc); });
 }
-ptxopsStatus_t ptxopsGatherRowsRun(ptxopsPlan_t plan, const ptxopsGatherRowsArgs_t* args, ptxopsStream_t stream) {
+ptxopsStatus_t ptxopsGatherRowsRun(ptxopsPlan_t plan, const ptxopsGatherRowsArgs_t* args,
+                                   ptxopsStream_t stream) {
   const ptxopsGatherRowsArgs_t defaults = PTXOPS_GATHER_ROWS_ARGS_INITIALIZER;
   return run_plan<GatherRowsPlan>(plan, args, defaults, stream);
 }
@@ -99,8 +102,8 @@ ptxopsStatus_t ptxopsGatherRowsRun(ptxopsPlan_t plan, const ptxopsGatherRowsArgs
 ptxopsStatus_t ptxopsWeightedScatterCheck(const ptxopsWeightedScatterDesc_t* desc) {
   return guarded([&] { complete(desc); });
 }
-ptxopsStatus_t ptxopsWeightedScatterPlanCreate(ptxopsContext_t context, const ptxopsWeightedScatterDesc_t* desc,
-                                               ptxopsPlan_t* plan) {
+ptxopsStatus_t ptxopsWeightedScatterPlanCreate(ptxopsContext_t context,
+                                               const ptxopsWeightedScatterDesc_t* desc, ptxopsPlan_t* plan) {
   return create_plan<WeightedScatterPlan>(context, plan, [&] { return complete(desc); });
 }
 ptxopsStatus_t ptxopsWeightedScatterRun(ptxopsPlan_t plan, const ptxopsWeightedScatterArgs_t* args,
