@@ -569,7 +569,7 @@ void Parser::instruction(int32_t guard, bool guard_negated) {
     function_->instructions.push_back(in);
     return;
   }
-  std::string problem = check_instruction(in, matched, module_, *function_);
+  std::string problem = check_instruction(in, matched, *function_);
   if (!problem.empty()) error(opcode.line, std::move(problem));
   function_->instructions.push_back(in);
 }

@@ -229,7 +229,7 @@ std::string describe(const Operand& o, const Function& f) {
   }
 }
 
-std::string check_instruction(const Instruction& in, const MatchedOpcode& matched, const Module& module,
+std::string check_instruction(const Instruction& in, const MatchedOpcode& matched,
                               const Function& function) {
   const auto& expected = matched.expected;
   if (!expected.empty() && expected[0].spec->kind >= OperandSpec::Kind::mov) {
@@ -251,7 +251,7 @@ std::string check_instruction(const Instruction& in, const MatchedOpcode& matche
     if (std::string why = check_operand(in.operands[i], e, in); !why.empty()) return mismatch(in, i, why, function);
     ++i;
   }
-  return check_rules(in, module);
+  return check_rules(in);
 }
 
 }  // namespace ptxops::virt::isa

@@ -9,7 +9,7 @@
 namespace ptxops::virt::isa {
 
 // "" if the operands suit the opcode, else what is wrong, in one line.
-std::string check_instruction(const Instruction& instruction, const MatchedOpcode& matched, const Module& module,
+std::string check_instruction(const Instruction& instruction, const MatchedOpcode& matched,
                               const Function& function);
 
 // Can a register of type `reg` stand for a value of type `wanted`? PTX ISA 9.4: same size and kind, or an

@@ -11,6 +11,6 @@ namespace ptxops::virt::isa {
 std::string check_whole_form(const Instruction& instruction, const Function& function);
 
 // Relations between modifiers and operands: "" or the whole message.
-std::string check_rules(const Instruction& instruction, const Module& module);
+std::string check_rules(const Instruction& instruction);
 
 }  // namespace ptxops::virt::isa
