@@ -39,6 +39,20 @@ struct LoadedKernel {
   uint32_t note(const char* name) const { return static_cast<uint32_t>(built.notes.at(name)); }
 };
 
+// Device copy of what a kernel only reads: an allocation of exactly this size, so that reading beyond it is a
+// fault.
+template <class T>
+class Input {
+ public:
+  explicit Input(const std::vector<T>& values) : buffer_(context(), values.size() * sizeof(T)) {
+    if (!values.empty()) buffer_.upload(values.data(), values.size() * sizeof(T));
+  }
+  uint64_t address() const { return buffer_.address(); }
+
+ private:
+  driver::DeviceBuffer buffer_;
+};
+
 // Device copy of host values between two canaries of 256 bytes.
 template <class T>
 class Guarded {

@@ -121,9 +121,9 @@ void run(const LoadedKernel& loaded, bool fp32, const Reference& reference) {
   const driver::Context::Guard current(context());
   const Problem& p = reference.p;
   const Data& data = reference.data;
-  const Guarded<uint8_t> a(data.a), b(data.b);
-  const Guarded<float> sfa(data.sfa), sfb(data.sfb);
-  const Guarded<int32_t> begin(p.form == 2 ? p.end : p.begin), end(p.end);
+  const Input<uint8_t> a(data.a), b(data.b);
+  const Input<float> sfa(data.sfa), sfb(data.sfb);
+  const Input<int32_t> begin(p.form == 2 ? p.end : p.begin), end(p.end);
   const size_t elements = size_t(data.rows) * data.ldd;
   const int out_bytes = fp32 ? 4 : 2;
   std::vector<uint8_t> poisoned(elements * out_bytes);

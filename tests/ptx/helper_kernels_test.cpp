@@ -52,8 +52,8 @@ TEST(Quantize1x128, IsBitExactWithIndexGroupsAndCounts) {
   Random random{9};
   for (int32_t& i : index)
     i = static_cast<int32_t>(random.between(-1, src_rows));  // -1 and src_rows: skipped
-  const Guarded<uint16_t> device_src(src);
-  const Guarded<int32_t> device_index(index), device_counts(counts);
+  const Input<uint16_t> device_src(src);
+  const Input<int32_t> device_index(index), device_counts(counts);
   for (const int rows : {4, 16})
     for (const bool indexed : {false, true})
       for (const bool counted : {false, true}) {
@@ -94,8 +94,8 @@ TEST(SwigluQuantize1x128, IsCloseToExact) {
   const int width = 128 * 9, ld_in = 2 * width + 8, m = 45, ld_scale = 48, kblocks = width / 128;
   const std::vector<uint16_t> in = random_bf16(size_t(m) * ld_in, 21);
   const std::vector<int32_t> count = {41};
-  const Guarded<uint16_t> device_in(in);
-  const Guarded<int32_t> device_count(count);
+  const Input<uint16_t> device_in(in);
+  const Input<int32_t> device_count(count);
   for (const int rows : {4, 16}) {
     const LoadedKernel loaded("gemm/swiglu_quantize_1x128.ptx", {{"ROWS", rows}});
     const std::vector<uint8_t> poison(size_t(m) * width, 0xEE);
@@ -148,8 +148,9 @@ TEST(GatherRows, CopiesAndSkips) {
   for (uint8_t& v : src) v = static_cast<uint8_t>(random.next());
   std::vector<int32_t> index(rows);
   for (int32_t& i : index) i = static_cast<int32_t>(random.between(-2, src_rows + 1));
-  const Guarded<uint8_t> device_src(src), dst(expected);
-  const Guarded<int32_t> device_index(index);
+  const Input<uint8_t> device_src(src);
+  const Guarded<uint8_t> dst(expected);
+  const Input<int32_t> device_index(index);
   const LoadedKernel loaded("moe/gather_rows.ptx", {});
   Launch launch(loaded.kernel, {.grid = {ceil_div(rows, loaded.note("rows_per_cta")),
                                          ceil_div(row_bytes, loaded.note("bytes_per_cta"))},
@@ -167,7 +168,7 @@ TEST(WeightedScatter, IsBitExactInSlotOrder) {
   const driver::Context::Guard current(context());
   const int tokens = 13, columns = 2048 + 264, y_rows = 40, ld_y = columns + 8, ld_out = columns + 16;
   const std::vector<uint16_t> y = random_bf16(size_t(y_rows) * ld_y, 41);
-  const Guarded<uint16_t> device_y(y);
+  const Input<uint16_t> device_y(y);
   for (const int topk : {1, 6, 8, 11})
     for (const int out : {0, 1}) {
       SCOPED_TRACE(fmt::format("topk={} OUT={}", topk, out));
@@ -178,8 +179,8 @@ TEST(WeightedScatter, IsBitExactInSlotOrder) {
       for (float& w : weight) w = static_cast<float>(random.unit());
       std::vector<uint32_t> expected_f32(size_t(tokens) * ld_out, 0xEEEEEEEE);
       std::vector<uint16_t> expected_bf16(size_t(tokens) * ld_out, 0xEEEE);
-      const Guarded<int32_t> device_row(row);
-      const Guarded<float> device_weight(weight);
+      const Input<int32_t> device_row(row);
+      const Input<float> device_weight(weight);
       const Guarded<uint32_t> out_f32(expected_f32);
       const Guarded<uint16_t> out_bf16(expected_bf16);
       const LoadedKernel loaded("moe/weighted_scatter.ptx", {{"OUT", out}});
@@ -229,7 +230,8 @@ TEST(RowMapToGroups, FindsTheRuns) {
     }
     if (map.back() == -1) map.back() = groups;  // out of range: no group
     const std::vector<int32_t> poison(groups, 77);
-    const Guarded<int32_t> device_map(map), device_begin(poison), device_end(poison);
+    const Input<int32_t> device_map(map);
+    const Guarded<int32_t> device_begin(poison), device_end(poison);
     Launch launch(loaded.kernel, {.grid = {1}, .block = {loaded.note("threads")}});
     launch(nullptr, device_map.address(), device_begin.address(), device_end.address(), uint32_t(m),
            uint32_t(groups));
