@@ -123,8 +123,10 @@ struct Memory::Impl {
     a->kind = kind;
     a->live.store(true, std::memory_order_release);
     live[at] = a;
-    // The freed allocations it now covers are history.
-    for (auto it = dead.lower_bound(at); it != dead.end() && it->first < at + size;) it = dead.erase(it);
+    // The freed allocations that it overlaps are history.
+    auto it = dead.lower_bound(at);
+    if (it != dead.begin() && std::prev(it)->second->end() > at) --it;
+    while (it != dead.end() && it->first < at + size) it = dead.erase(it);
   }
 
   void retire(Allocation* a) {

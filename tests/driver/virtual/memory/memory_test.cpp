@@ -131,6 +131,24 @@ TEST(Memory, DescribesNeighbours) {
   EXPECT_THAT(memory.describe(0x10), HasSubstr("near no allocation"));
 }
 
+TEST(Memory, ReusedAddressesForgetTheirPast) {
+  Memory memory(1);
+  const Allocation* old = memory.allocate(0, 100000);
+  const uint64_t at = old->base;
+  memory.release(at);
+  // Passes through the whole arena, so that small allocations come to lie inside the old range.
+  for (int i = 0; i < 2; ++i) {
+    const Allocation* big = memory.allocate(0, uint64_t{79} << 30);
+    ASSERT_NE(big, nullptr);
+    memory.release(big->base);
+  }
+  const Allocation* small = memory.allocate(0, 1000);
+  ASSERT_NE(small, nullptr);
+  ASSERT_LE(at, small->base);
+  ASSERT_LT(small->base, at + 100000) << "the test needs a reused address";
+  EXPECT_THAT(memory.describe(small->base + 1003), HasSubstr("3 bytes past the end of allocation #4"));
+}
+
 TEST(Memory, ExhaustionIsRefused) {
   Memory memory(1);
   EXPECT_EQ(memory.allocate(0, 0), nullptr);
