@@ -65,10 +65,11 @@ std::string mbarrier_text(const Cta& cta, uint32_t offset) {
   return text + "tx-count 0";
 }
 
-static std::byte* image_bytes(Warp& issuer, const Op& op, int lane, Cta& target, uint32_t offset) {
+static std::byte* image_bytes(Warp& issuer, const Op& op, int lane, Cta& target, uint32_t offset,
+                              AccessKind kind = AccessKind::atomic) {
   Access access;
   access.space = Space::shared;
-  access.kind = AccessKind::atomic;
+  access.kind = kind;
   access.size = 8;
   access.alignment = 8;
   return resolve_shared(issuer, op, lane, target, offset, access);
@@ -120,7 +121,7 @@ MbarrierInfo* mbarrier_at(Warp& issuer, const Op& op, int lane, Cta& target, uin
 
 bool mbarrier_init(Warp& issuer, const Op& op, int lane, uint32_t offset, uint32_t count) {
   Cta& cta = *issuer.cta;
-  if (!image_bytes(issuer, op, lane, cta, offset)) return false;
+  if (!image_bytes(issuer, op, lane, cta, offset, AccessKind::store)) return false;  // fresh bytes are fine
   if (count < 1 || count > kMbarrierCountMax) {
     issuer.fault(op, lane, FaultKind::barrier,
                  fmt::format("mbarrier.init with count {}: expected 1 to {}", count, kMbarrierCountMax));
