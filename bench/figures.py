@@ -1,0 +1,231 @@
+#!/usr/bin/env python3
+"""Measures every figure the project promises and prints one line for each; `./dev figures` builds and calls it.
+
+Exit status: 0 when every figure reaches its target, 1 when one is short or could not be measured, 2 on bad usage.
+"""
+import argparse
+import dataclasses
+import datetime
+import functools
+import glob
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+import time
+import typing
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+README = ROOT / "README.md"
+BEGIN, END = "<!-- figures: written by ./dev figures --markdown -->", "<!-- end of figures -->"
+REPETITIONS = 5
+SCALE = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0}
+
+
+class Unmeasured(Exception):
+    """Why a figure has no value on this machine."""
+
+
+class Bench:
+    """Runs the programs of one build folder, each at most once."""
+
+    def __init__(self, build):
+        self.bin = build / "bin"
+        self.build = build
+
+    def program(self, name):
+        path = self.bin / name
+        if not path.exists():
+            raise Unmeasured(f"{path} is not built")
+        return str(path)
+
+    @functools.lru_cache(maxsize=None)
+    def google(self, program, pattern):
+        """Medians of a Google Benchmark program: {benchmark name: its JSON entry}."""
+        command = [self.program(program), f"--benchmark_filter={pattern}", "--benchmark_format=json",
+                   f"--benchmark_repetitions={REPETITIONS}", "--benchmark_min_time=0.2"]
+        run = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                             env={**os.environ, "PTXOPS_QUIET": "1"})
+        if run.returncode:
+            raise Unmeasured(f"{program} exited with {run.returncode}: {run.stderr.strip()[-300:]}")
+        entries = json.loads(run.stdout)["benchmarks"]
+        for entry in entries:
+            if entry.get("error_occurred"):
+                raise Unmeasured(f"{entry['name']}: {entry['error_message']}")
+        single = {e["run_name"]: e for e in entries if e["run_type"] == "iteration"}
+        return {**single, **{e["run_name"]: e for e in entries if e.get("aggregate_name") == "median"}}
+
+    def entry(self, program, pattern, name):
+        entries = self.google(program, pattern)
+        matches = [e for key, e in entries.items() if key == name or key.startswith(name + "/")]
+        if len(matches) != 1:
+            raise Unmeasured(f"{program} has {len(matches)} benchmarks '{name}', expected 1")
+        return matches[0]
+
+    def seconds(self, program, pattern, name):
+        entry = self.entry(program, pattern, name)
+        return entry["real_time"] * SCALE[entry["time_unit"]]
+
+    def counter(self, program, pattern, name, counter):
+        return self.entry(program, pattern, name)[counter]
+
+    @functools.lru_cache(maxsize=None)
+    def main_job(self):
+        """Wall seconds and peak bytes of the main job at 64 tokens on the virtual device."""
+        with tempfile.TemporaryFile("w+") as log:
+            start = time.monotonic()
+            child = subprocess.Popen([self.program("ptxops-demo"), "--tokens", "64"], stdout=log, stderr=log,
+                                     env={**os.environ, "PTXOPS_DRIVER": "virtual", "PTXOPS_QUIET": "1"})
+            _, status, usage = os.wait4(child.pid, 0)
+            child.returncode = os.waitstatus_to_exitcode(status)
+            elapsed = time.monotonic() - start
+            if child.returncode:
+                log.seek(0)
+                raise Unmeasured(f"ptxops-demo exited with {child.returncode}: {log.read().strip()[-300:]}")
+        return elapsed, usage.ru_maxrss * 1024
+
+    def dirty_configurations(self, ptxas, version):
+        """Configurations of all kernels with a spill, a stack frame or an advisory, and a note."""
+        kernel = self.program("ptxops-kernel")
+        kernels = subprocess.run([kernel, "list"], stdout=subprocess.PIPE, text=True, check=True).stdout.splitlines()
+        dirty = total = 0
+        for line in kernels:
+            command = [kernel, "report", line.split()[0], "--all"] + (["--ptxas", ptxas] if ptxas else [])
+            run = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            last = (run.stdout.strip().splitlines() or [""])[-1]
+            match = re.search(r": (\d+) of (\d+) configurations clean \((.*)\)$", last)
+            if not match:
+                raise Unmeasured((run.stderr or run.stdout).strip()[-300:])
+            tool = match[3].removeprefix("ptxas: ")
+            told = subprocess.run([tool, "--version"], stdout=subprocess.PIPE, text=True).stdout
+            if f"release {version}," not in told:
+                raise Unmeasured(f"expected ptxas {version}, found {tool}: {told.strip().splitlines()[-1]}")
+            dirty += int(match[2]) - int(match[1])
+            total += int(match[2])
+        return dirty, f"of {total}"
+
+    def ptxas_of_wheel(self):
+        found = glob.glob(str(ROOT / ".venv/lib/python*/site-packages/nvidia/cuda_nvcc/bin/ptxas"))
+        if not found:
+            raise Unmeasured("the wheel nvidia-cuda-nvcc-cu12 is not in .venv; ./dev figures installs it")
+        return found[0]
+
+    def test_seconds(self):
+        record = ROOT / "build" / "test-seconds"
+        if not record.exists():
+            raise Unmeasured("written by ./dev test when it starts without a build folder")
+        return float(record.read_text())
+
+
+@dataclasses.dataclass
+class Figure:
+    name: str
+    unit: str
+    kind: str  # GPU, CPU, modelled or counted
+    relation: str  # "<=" or ">=" or "<"
+    target: float
+    measure: typing.Callable[[Bench], typing.Any]  # the value, or (value, note)
+
+    def reached(self, value):
+        return {"<=": value <= self.target, "<": value < self.target, ">=": value >= self.target}[self.relation]
+
+
+TENSOR = "mma_benchmark/(e4m3|bf16)_f32/m:64/n:256"
+
+FIGURES = [
+    Figure("expand + assemble one GEMM configuration, cold", "ms", "CPU", "<=", 150,
+           lambda b: 1e3 * b.seconds("bench_jit", "build_", "build_cold")),
+    Figure("the same, from the cache", "ms", "CPU", "<=", 2,
+           lambda b: 1e3 * b.seconds("bench_jit", "build_", "build_cached")),
+    Figure("one prepared run on the host, driver launch excluded", "us", "CPU", "<=", 1,
+           lambda b: 1e6 * b.seconds("bench_ops", ".", "run_prepared")),
+    Figure("choose a configuration for a new shape", "us", "CPU", "<=", 50,
+           lambda b: 1e6 * b.seconds("bench_ops", ".", "choose_cold")),
+    Figure("the first choice of a process", "us", "CPU", "<=", 50,
+           lambda b: 1e6 * b.seconds("bench_ops", ".", "choose_first")),
+    Figure("virtual H800: ALU code, one core", "M warp-instr/s", "CPU", ">=", 60,
+           lambda b: 1e-6 * b.counter("bench_alu", "^mix$", "mix", "warp_instructions/s")),
+    Figure("virtual H800: exact FP8 wgmma, one core", "GMAC/s", "CPU", ">=", 10,
+           lambda b: b.counter("bench_numerics", TENSOR, "mma_benchmark/e4m3_f32/m:64/n:256", "GMAC/s")),
+    Figure("virtual H800: exact bf16 wgmma, one core", "GMAC/s", "CPU", ">=", 10,
+           lambda b: b.counter("bench_numerics", TENSOR, "mma_benchmark/bf16_f32/m:64/n:256", "GMAC/s")),
+    Figure("virtual H800: load 20,000 lines of PTX", "ms", "CPU", "<", 100,
+           lambda b: 1e3 * b.seconds("bench_isa", "load", "load")),
+    Figure("main job, 64 tokens", "s", "CPU", "<", 60, lambda b: b.main_job()[0]),
+    Figure("main job, 64 tokens: peak resident memory", "GiB", "CPU", "<", 4, lambda b: b.main_job()[1] / 2**30),
+    Figure("./dev test from a fresh clone", "min", "CPU", "<", 20, lambda b: b.test_seconds() / 60),
+    Figure("configurations with a spill or advisory, ptxas 13.0", "", "counted", "<=", 0,
+           lambda b: b.dirty_configurations(None, "13.0")),
+    Figure("configurations with a spill or advisory, ptxas 12.9", "", "counted", "<=", 0,
+           lambda b: b.dirty_configurations(b.ptxas_of_wheel(), "12.9")),
+]
+
+
+def number(value):
+    return f"{value:.0f}" if value == int(value) or value >= 1000 else f"{value:.3g}"
+
+
+def measure(figure, bench):
+    """(value text, verdict, reason)"""
+    try:
+        result = figure.measure(bench)
+    except Unmeasured as why:
+        return "-", "not measured", str(why)
+    value, note = result if isinstance(result, tuple) else (result, "")
+    return f"{number(value)} {note}".strip(), "ok" if figure.reached(value) else "SHORT", ""
+
+
+def provenance():
+    model = re.search(r"^model name\s*: (.*)$", pathlib.Path("/proc/cpuinfo").read_text(), re.M)
+    git = lambda *a: subprocess.run(["git", "-C", str(ROOT), *a], stdout=subprocess.PIPE, text=True).stdout.strip()
+    changed = " with local changes" if git("status", "--porcelain", "--untracked-files=no") else ""
+    return (f"Commit {git('rev-parse', '--short', 'HEAD')}{changed}, {datetime.date.today()}, {os.cpu_count()} x "
+            f"{model[1] if model else 'unknown CPU'}; medians of {REPETITIONS}. CPU: measured on that CPU. "
+            "No figure here was measured on a GPU.")
+
+
+def write_markdown(rows):
+    lines = ["| figure | value | unit | kind | target | |", "|---|---:|---|---|---:|---|"]
+    lines += [f"| {f.name} | {value} | {f.unit} | {f.kind} | {f.relation.replace('<', '&lt;').replace('>', '&gt;')} "
+              f"{number(f.target)} | {verdict} |" for f, value, verdict in rows]
+    text = README.read_text()
+    if text.count(BEGIN) != 1 or text.count(END) != 1:
+        sys.exit(f"{README.name}: expected the lines '{BEGIN}' and '{END}' once each")
+    head, tail = text.split(BEGIN)[0], text.split(END)[1]
+    README.write_text(head + "\n".join([BEGIN, *lines, "", provenance(), END]) + tail)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--build", type=pathlib.Path, default=ROOT / "build" / "release", help="build folder")
+    parser.add_argument("--only", metavar="REGEX", default="", help="figures whose name matches")
+    parser.add_argument("--markdown", action="store_true", help="also write the table into README.md")
+    options = parser.parse_args()
+    if options.markdown and options.only:
+        parser.error("--markdown needs every figure")
+    bench = Bench(options.build)
+    rows = []
+    width = max(len(f.name) for f in FIGURES)
+    print(f"{'figure':<{width}} {'value':>12} {'unit':<14} {'kind':<8} {'target':>8}")
+    for figure in FIGURES:
+        if not re.search(options.only, figure.name):
+            continue
+        if sys.stderr.isatty():
+            print(f"measuring: {figure.name} ...", end="\r", file=sys.stderr, flush=True)
+        value, verdict, why = measure(figure, bench)
+        target = f"{figure.relation} {number(figure.target)}"
+        print(f"{figure.name:<{width}} {value:>12} {figure.unit:<14} {figure.kind:<8} {target:>8}  {verdict}"
+              f"{': ' + why if why else ''}", flush=True)
+        rows.append((figure, value, verdict))
+    if options.markdown:
+        write_markdown(rows)
+    short = sum(verdict != "ok" for _, _, verdict in rows)
+    print(f"{len(rows) - short} of {len(rows)} figures reach their target")
+    return 1 if short or not rows else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
