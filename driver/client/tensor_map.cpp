@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <cstring>
 #include <span>
 
 namespace ptxops::driver {
@@ -31,6 +32,8 @@ void encode_tiled(const Driver& driver, const TiledTensor& t, CUtensorMap& map) 
 CUtensorMap encode_tiled(const Driver& driver, const TiledTensor& t) {
   CUtensorMap map;
   encode_tiled(driver, t, map);
+  CUtensorMap map;
+  std::memcpy(&map, encoded, sizeof map);
   return map;
 }
 
