@@ -19,11 +19,12 @@ void expect_words(const Body& b, const std::function<uint32_t(uint32_t)>& expect
 void branches() {
   for (const char* bra : {"bra", "bra.uni"}) {  // .uni on the branches that all lanes take
     Body b;
-    b.text = fmt::format("    mov.u32 r0, 0;\n    mov.u32 r1, 0;\nLOOP:\n    add.u32 r0, r0, 3;\n    add.u32 r1, r1, 1;\n"
-                         "    setp.le.u32 p0, r1, lane;\n    @p0 bra LOOP;\n    setp.lt.u32 p1, lane, 20;\n"
-                         "    @!p1 bra HIGH;\n    add.u32 r0, r0, 1000;\nHIGH:\n    {} END;\n    mov.u32 r0, 7;\nEND:\n"
-                         "    st.global.b32 [mine], r0;",
-                         bra);
+    b.text = fmt::format(
+        "    mov.u32 r0, 0;\n    mov.u32 r1, 0;\nLOOP:\n    add.u32 r0, r0, 3;\n    add.u32 r1, r1, 1;\n"
+        "    setp.le.u32 p0, r1, lane;\n    @p0 bra LOOP;\n    setp.lt.u32 p1, lane, 20;\n"
+        "    @!p1 bra HIGH;\n    add.u32 r0, r0, 1000;\nHIGH:\n    {} END;\n    mov.u32 r0, 7;\nEND:\n"
+        "    st.global.b32 [mine], r0;",
+        bra);
     expect_words(b, [](uint32_t i) { return 3 * (i + 1) + (i < 20 ? 1000 : 0); });
   }
 }
@@ -32,10 +33,12 @@ void branch_table() {
   for (const char* brx : {"brx.idx", "brx.idx.uni"}) {
     const bool uniform = std::string(brx).ends_with("uni");
     Body b;
-    b.text = fmt::format("    and.b32 r0, {}, 3;\nts: .branchtargets A, B, C, A;\n    {} r0, ts;\nA:\n    mov.u32 r1, 10;\n"
-                         "    bra E;\nB:\n    mov.u32 r1, 20;\n    bra E;\nC:\n    mov.u32 r1, 30;\nE:\n    add.u32 r1, r1, lane;\n"
-                         "    st.global.b32 [mine], r1;",
-                         uniform ? "2" : "lane", brx);
+    b.text = fmt::format(
+        "    and.b32 r0, {}, 3;\nts: .branchtargets A, B, C, A;\n    {} r0, ts;\nA:\n    mov.u32 r1, 10;\n"
+        "    bra E;\nB:\n    mov.u32 r1, 20;\n    bra E;\nC:\n    mov.u32 r1, 30;\nE:\n    add.u32 r1, r1, "
+        "lane;\n"
+        "    st.global.b32 [mine], r1;",
+        uniform ? "2" : "lane", brx);
     const uint32_t values[] = {10, 20, 30, 10};
     expect_words(b, [&](uint32_t i) { return values[uniform ? 2 : i & 3] + i; });
   }
@@ -87,8 +90,9 @@ proto: .callprototype (.reg .b32 _) _ (.reg .b32 _, .reg .b32 _);
 
 void returns() {
   Body b;
-  b.text = "    setp.lt.u32 p0, lane, 4;\n    @p0 exit;\n    setp.lt.u32 p0, lane, 8;\n    @p0 ret;\n"
-           "    st.global.b32 [mine], lane;\n    ret.uni;";
+  b.text =
+      "    setp.lt.u32 p0, lane, 4;\n    @p0 exit;\n    setp.lt.u32 p0, lane, 8;\n    @p0 ret;\n"
+      "    st.global.b32 [mine], lane;\n    ret.uni;";
   expect_words(b, [](uint32_t i) { return i < 8 ? kPoisonWord : i; });
 }
 

@@ -1,9 +1,13 @@
 #include "tests/conformance/device.h"
 
+#include <algorithm>
+#include <cstring>
+
 #include "driver/client/context.h"
 #include "driver/client/launch.h"
 #include "driver/client/memory.h"
 #include "driver/client/module.h"
+#include "driver/client/tensor_map.h"
 
 namespace ptxops::conformance {
 namespace {
@@ -70,6 +74,22 @@ Outcome Module::run(const std::string& entry, const std::vector<uint8_t>& input,
     }
   }
   return outcome;
+}
+
+std::vector<uint32_t> encode_map(const MapShape& shape) {
+  static const auto& placeholder = *new driver::DeviceBuffer(*context(), 1 << 20);  // outlives every context
+  driver::TiledTensor tensor;
+  tensor.type = abi::CU_TENSOR_MAP_DATA_TYPE_UINT32;
+  tensor.rank = shape.rank;
+  tensor.address = placeholder.address();
+  std::copy(shape.dim, shape.dim + 5, tensor.dim);
+  std::copy(shape.stride, shape.stride + 4, tensor.stride);
+  std::copy(shape.box, shape.box + 5, tensor.box);
+  const abi::CUtensorMap map = driver::encode_tiled(driver::Driver::get(), tensor);
+  static_assert(sizeof map == 128);
+  std::vector<uint32_t> words(32);
+  std::memcpy(words.data(), &map, sizeof map);
+  return words;
 }
 
 std::string module_head(const char* version) {

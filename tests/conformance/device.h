@@ -43,6 +43,17 @@ class Module {
   std::string error_;
 };
 
+// A tiled tensor map of 32-bit unsigned elements without swizzle, encoded by the driver for a placeholder
+// address: kernels put the real one in with tensormap.replace. Dimension 0 is contiguous; `stride` in bytes
+// for dimensions 1 on.
+struct MapShape {
+  uint32_t rank = 2;
+  uint64_t dim[5] = {1, 1, 1, 1, 1};
+  uint64_t stride[4] = {0, 0, 0, 0};
+  uint32_t box[5] = {1, 1, 1, 1, 1};
+};
+std::vector<uint32_t> encode_map(const MapShape& shape);  // 32 words
+
 // Tests that provoke faults run on the virtual device only.
 bool device_is_virtual();
 

@@ -72,6 +72,10 @@ bool is_legal(const Form& f) {
     const bool half = compared == Type::f16 || compared == Type::f16x2;
     if (f.has("ftz") && compared != Type::f32 && !half) return false;
   }
+  // An L2 policy goes with global memory; order and scope of mbarrier operations come together.
+  const bool shared = f.has("shared") || f.has("shared::cta") || f.has("shared::cluster");
+  if ((root == "atom" || root == "red") && f.has("L2::cache_hint") && shared) return false;
+  if (root == "mbarrier" && f.choice("sem").empty() != f.choice("scope").empty()) return false;
   if (root == "slct" && f.has("ftz") && f.types.back() != Type::f32) return false;
   if (root == "set" && f.type(0) == Type::f16 && f.types.back() == Type::bf16) return false;
   if (root == "set" && f.type(0) == Type::bf16 && f.types.back() == Type::f16 && f.has("ftz")) return false;

@@ -38,7 +38,8 @@ void div(const Case& c, const uint64_t* in, Expected* out) {
              : std::isinf(a) ? Expected::any_nan()
                              : Expected::near(0, 0x1p-100, 2 * kUlp);
     if (!std::isnan(a) && !std::isinf(a))
-      out[0] = Expected::near(static_cast<Quad>(a) / static_cast<Quad>(b), 1.001 * std::fabs(a / b) + 0x1p-126, 0);
+      out[0] =
+          Expected::near(static_cast<Quad>(a) / static_cast<Quad>(b), 1.001 * std::fabs(a / b) + 0x1p-126, 0);
     return;
   }
   if (magnitude != 0 && magnitude < 0x1p-126) {  // subnormal divisors: outside the stated range
