@@ -30,10 +30,11 @@ void encode_tiled(const Driver& driver, const TiledTensor& t, CUtensorMap& map) 
 }
 
 CUtensorMap encode_tiled(const Driver& driver, const TiledTensor& t) {
+  // Not straight into the result: g++ 12 does not align the return slot of a temporary.
+  CUtensorMap encoded;
+  encode_tiled(driver, t, encoded);
   CUtensorMap map;
-  encode_tiled(driver, t, map);
-  CUtensorMap map;
-  std::memcpy(&map, encoded, sizeof map);
+  std::memcpy(static_cast<void*>(&map), &encoded, sizeof map);
   return map;
 }
 
