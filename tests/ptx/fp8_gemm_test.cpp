@@ -121,6 +121,7 @@ void run(const LoadedKernel& loaded, bool fp32, const Reference& reference) {
   const driver::Context::Guard current(context());
   const Problem& p = reference.p;
   const Data& data = reference.data;
+  SCOPED_TRACE(fmt::format("form {} m {} n {} k {} seed {}", p.form, p.m, p.n, p.k, p.seed));
   const Input<uint8_t> a(data.a), b(data.b);
   const Input<float> sfa(data.sfa), sfb(data.sfb);
   const Input<int32_t> begin(p.form == 2 ? p.end : p.begin), end(p.end);
