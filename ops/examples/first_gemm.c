@@ -1,7 +1,8 @@
 #include <ptxops.h>
 #include <stdio.h>
 
-#define TRY(call) if ((call) != PTXOPS_SUCCESS) return fprintf(stderr, "%s\n", ptxopsGetLastError()), 1
+#define TRY(call) \
+  if ((call) != PTXOPS_SUCCESS) return fprintf(stderr, "%s\n", ptxopsGetLastError()), 1
 enum { M = 64, N = 256, K = 512 };
 
 int main(void) {
@@ -25,9 +26,9 @@ int main(void) {
   TRY(ptxopsMemcpyToDevice(context, args.sfa, sfa, sizeof sfa, NULL));
   TRY(ptxopsMemcpyToDevice(context, args.sfb, sfb, sizeof sfb, NULL));
 
-  TRY(ptxopsFp8GemmPlanCreate(context, &desc, &plan));      /* check, choose */
-  TRY(ptxopsPlanPrepare(plan));                             /* assemble, load */
-  TRY(ptxopsFp8GemmRun(plan, &args, 0, 0, NULL));           /* launch */
+  TRY(ptxopsFp8GemmPlanCreate(context, &desc, &plan)); /* check, choose */
+  TRY(ptxopsPlanPrepare(plan));                        /* assemble, load */
+  TRY(ptxopsFp8GemmRun(plan, &args, 0, 0, NULL));      /* launch */
   TRY(ptxopsMemcpyToHost(context, d, args.d, sizeof d, NULL));
   printf("D[63][255] = %g, expected %g\n", d[M * N - 1], K * 1.0 * 2.0 * 0.5 * 0.25);
   return d[M * N - 1] != 128.0f;
