@@ -28,8 +28,7 @@ struct TiledTensor {
 // The encoded map: passed by value as a __grid_constant__ parameter. Needs no context. Throws Error, whose
 // text lists every field, when the driver refuses the tensor.
 void encode_tiled(const Driver& driver, const TiledTensor& tensor, abi::CUtensorMap& map);
-// The same as a value, to initialise a variable with. (Not for assignment: g++ 12 may place the temporary at an
-// address that is not a multiple of 64.)
+// The same as a value.
 abi::CUtensorMap encode_tiled(const Driver& driver, const TiledTensor& tensor);
 
 }  // namespace ptxops::driver
