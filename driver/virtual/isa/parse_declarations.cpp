@@ -268,7 +268,7 @@ void Parser::initial_value(Variable& v, uint64_t element) {
     if (lexer_.peek().is('(') && !c.is_float) {  // 0xFF00(symbol): one byte of an address
       lexer_.take();
       uint64_t mask = static_cast<uint64_t>(c.i);
-      int shift = mask ? std::countr_zero(mask) : 64;
+      int shift = mask ? std::countr_zero(mask) : 0;
       if (shift % 8 != 0 || mask >> shift != 0xff) {
         fail_at(t.line, "Mask {:#x} must select one byte of the address", mask);
       }
