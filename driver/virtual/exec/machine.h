@@ -91,6 +91,7 @@ struct Split {
   WaitKind waiting = WaitKind::none;
   WaitList* list = nullptr;
   std::string (*describe)(const Split&) = nullptr;  // for deadlock reports: what it waits for
+  const Op* asleep_in = nullptr;                    // the op that put it to sleep
   uint64_t wait_a = 0, wait_b = 0;                  // the waiter's own data (barrier address, phase, ...)
   bool spurious = false;                            // woken without cause: try_wait answers false
 };

@@ -66,8 +66,13 @@ Slice run_slice(Warp& w) {
     }
     switch (step) {
       case Step::jump: pc = w.pc; continue;
-      case Step::block: s->pc = pc; break;
-      case Step::sleep: s->pc = pc + 1; break;
+      case Step::block:
+        s->pc = s->asleep_in = pc;
+        break;
+      case Step::sleep:
+        s->asleep_in = pc;
+        s->pc = pc + 1;
+        break;
       case Step::yield:
         s->pc = pc;
         w.runnable.push_back(s);
@@ -129,7 +134,7 @@ std::string describe_sleepers(const Cluster& c) {
     for (const auto& w : cta->warps)
       for (const Split* s : w->splits) {
         if (++count > kMost) continue;
-        const uint32_t line = s->pc->line;
+        const uint32_t line = (s->waiting == WaitKind::none ? s->pc : s->asleep_in)->line;
         text += fmt::format("\n  CTA ({},{},{}) warp {} lanes 0x{:08x} at line {}: {}: {}", cta->id.x, cta->id.y,
                             cta->id.z, w->id, s->mask, line, program.source_line(line),
                             s->describe && s->waiting != WaitKind::none ? s->describe(*s) : "waiting for its own lanes");
