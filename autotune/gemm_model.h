@@ -24,7 +24,7 @@ struct GemmShape {
 struct GemmCost {
   double cycles = 0;                                                  // of the launch
   double tensor = 0, shared = 0, l2 = 0, promotion = 0, latency = 0;  // of one k-block of one tile
-  double fixed = 0;  // of one tile: prologue and epilogue
+  double fixed = 0;                                                   // of one tile: prologue and epilogue
   int64_t tiles = 0, waves = 0;
   double dram = 0;  // lower bound of the launch by memory traffic
 };
@@ -35,7 +35,8 @@ struct Ranked {
   const GemmConfig* config = nullptr;
   GemmCost cost;
 };
-// The `most` best configurations, cheapest first; ties go to the least tensor-core work, then the head's order.
+// The `most` best configurations, cheapest first; ties go to the least tensor-core work, then the head's
+// order.
 std::vector<Ranked> rank(const GemmShape& shape, size_t most);
 
 // The best of them. Throws std::invalid_argument when the space has none (cannot happen for the shipped

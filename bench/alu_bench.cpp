@@ -1,5 +1,6 @@
-// Speed of the virtual device's ALU on one core: dispatch and handler, without the scheduler. Each benchmark is a
-// straight line of one instruction, or of a mix, over one warp. Measured on the CPU; says nothing about a GPU.
+// Speed of the virtual device's ALU on one core: dispatch and handler, without the scheduler. Each benchmark
+// is a straight line of one instruction, or of a mix, over one warp. Measured on the CPU; says nothing about
+// a GPU.
 #include <benchmark/benchmark.h>
 
 #include <cstdio>
@@ -27,8 +28,10 @@ std::string unroll(const std::string& instructions, int copies) {
   for (int k = 0; k < copies; ++k) {
     int salt = k;
     for (char c : instructions) {
-      if (c == '$') body += std::to_string((salt++ * 5 + 3) % kRegisters);
-      else body += c;
+      if (c == '$')
+        body += std::to_string((salt++ * 5 + 3) % kRegisters);
+      else
+        body += c;
     }
     body += '\n';
   }
@@ -37,7 +40,8 @@ std::string unroll(const std::string& instructions, int copies) {
 
 void run(benchmark::State& state, const std::string& instructions) {
   const std::string ptx =
-      ".version 8.0\n.target sm_90a\n.address_size 64\n.visible .entry k()\n{\n.reg .b32 %r<16>; .reg .b64 %d<16>;\n"
+      ".version 8.0\n.target sm_90a\n.address_size 64\n.visible .entry k()\n{\n.reg .b32 %r<16>; .reg .b64 "
+      "%d<16>;\n"
       ".reg .f32 %f<16>; .reg .b16 %h<16>; .reg .pred %p<16>;\n" +
       unroll(instructions, 64) + "ret;\n}\n";
   isa::Module module;
@@ -75,16 +79,19 @@ void run(benchmark::State& state, const std::string& instructions) {
     benchmark::ClobberMemory();
   }
   std::free(frame);
-  state.counters["warp_instructions/s"] = benchmark::Counter(
-      static_cast<double>(state.iterations()) * static_cast<double>(end - begin), benchmark::Counter::kIsRate);
+  state.counters["warp_instructions/s"] =
+      benchmark::Counter(static_cast<double>(state.iterations()) * static_cast<double>(end - begin),
+                         benchmark::Counter::kIsRate);
 }
 
 // What the address and loop code around a GEMM or an attention kernel looks like.
 const char* const kMix =
     "add.s32 %r$, %r$, %r$; mad.lo.s32 %r$, %r$, %r$, %r$; and.b32 %r$, %r$, 31; shl.b32 %r$, %r$, 3;\n"
-    "setp.lt.s32 %p$, %r$, %r$; selp.b32 %r$, %r$, %r$, %p$; add.s64 %d$, %d$, %d$; mul.wide.u32 %d$, %r$, %r$;\n"
+    "setp.lt.s32 %p$, %r$, %r$; selp.b32 %r$, %r$, %r$, %p$; add.s64 %d$, %d$, %d$; mul.wide.u32 %d$, %r$, "
+    "%r$;\n"
     "fma.rn.f32 %f$, %f$, %f$, %f$; mul.f32 %f$, %f$, %f$; add.f32 %f$, %f$, %f$; max.f32 %f$, %f$, %f$;\n"
-    "cvt.rn.bf16x2.f32 %r$, %f$, %f$; mov.b32 %r$, %r$; xor.b32 %r$, %r$, %r$; lop3.b32 %r$, %r$, %r$, %r$, 0x96;";
+    "cvt.rn.bf16x2.f32 %r$, %f$, %f$; mov.b32 %r$, %r$; xor.b32 %r$, %r$, %r$; lop3.b32 %r$, %r$, %r$, %r$, "
+    "0x96;";
 
 const std::pair<const char*, const char*> kCases[] = {
     {"mix", kMix},
@@ -130,7 +137,8 @@ const std::pair<const char*, const char*> kCases[] = {
 
 int main(int argc, char** argv) {
   for (const auto& [name, text] : ptxops::virt::kCases) {
-    benchmark::RegisterBenchmark(name, [text = std::string(text)](benchmark::State& s) { ptxops::virt::run(s, text); });
+    benchmark::RegisterBenchmark(
+        name, [text = std::string(text)](benchmark::State& s) { ptxops::virt::run(s, text); });
   }
   benchmark::Initialize(&argc, argv);
   benchmark::RunSpecifiedBenchmarks();

@@ -1,5 +1,5 @@
-// Speed of the virtual device's arithmetic, measured on this CPU: exact tensor-core MACs a second on one core.
-// Each benchmark first checks one result against the scalar rule and fails if it differs.
+// Speed of the virtual device's arithmetic, measured on this CPU: exact tensor-core MACs a second on one
+// core. Each benchmark first checks one result against the scalar rule and fails if it differs.
 #include <benchmark/benchmark.h>
 
 #include <cstddef>
@@ -37,7 +37,8 @@ std::vector<std::byte> random_rows(MmaType type, int rows, std::mt19937& rng) {
 }
 
 void mma_benchmark(benchmark::State& state, MmaType type, AccType acc) {
-  MmaShape shape{.m = static_cast<int>(state.range(0)), .n = static_cast<int>(state.range(1)), .k = mma_k(type)};
+  MmaShape shape{
+      .m = static_cast<int>(state.range(0)), .n = static_cast<int>(state.range(1)), .k = mma_k(type)};
   shape.a = shape.b = type;
   shape.d = acc;
   std::mt19937 rng(2024);
@@ -80,7 +81,8 @@ BENCHMARK_CAPTURE(mma_benchmark, b1_s32, MmaType::b1, AccType::s32)->Apply(sizes
 // ---- one warp of an elementwise operation, vectorised by the compiler as in the executor's lane loops ----
 
 constexpr int kWarp = 32;
-#define PTXOPS_EVERY_TARGET __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default"), noinline))
+#define PTXOPS_EVERY_TARGET \
+  __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default"), noinline))
 
 PTXOPS_EVERY_TARGET void warp_ex2(const std::uint32_t* a, std::uint32_t* d) {
   for (int i = 0; i < kWarp; ++i) d[i] = ex2_approx<Format::f32, true>(a[i]);
@@ -95,7 +97,8 @@ PTXOPS_EVERY_TARGET void warp_to_bf16(const std::uint32_t* a, std::uint32_t* d) 
   for (int i = 0; i < kWarp; ++i) d[i] = convert<Format::bf16, Format::f32>(a[i]);
 }
 PTXOPS_EVERY_TARGET void warp_to_e4m3(const std::uint32_t* a, std::uint32_t* d) {
-  for (int i = 0; i < kWarp; ++i) d[i] = convert<Format::e4m3, Format::f32, FloatMode{.satfinite = true}>(a[i]);
+  for (int i = 0; i < kWarp; ++i)
+    d[i] = convert<Format::e4m3, Format::f32, FloatMode{.satfinite = true}>(a[i]);
 }
 PTXOPS_EVERY_TARGET void warp_fma_bf16(const std::uint32_t* a, std::uint32_t* d) {
   for (int i = 0; i < kWarp; ++i) d[i] = fma<Format::bf16>(a[i] >> 16, a[i] >> 16, d[i] >> 16);

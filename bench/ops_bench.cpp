@@ -41,7 +41,7 @@ double create_and_destroy(const ptxopsFp8GemmDesc_t& desc) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-// The process's first choice also reads the kernel's head.
+// The first of the process; creating the context has read the kernel's head.
 void choose_first(benchmark::State& state) {
   for (auto _ : state) state.SetIterationTime(create_and_destroy(grouped(512, 4096, 7168)));
 }

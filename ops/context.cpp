@@ -2,6 +2,7 @@
 
 #include <cstring>
 
+#include "autotune/gemm_space.h"
 #include "driver/client/memory.h"
 #include "driver/client/stream.h"
 #include "ops/check.h"
@@ -27,6 +28,7 @@ ptxopsContext_st::ptxopsContext_st(int device)
   if (info.major != 9)
     fail(PTXOPS_NO_DEVICE, "device {} ('{}'): expected compute capability 9.0 (Hopper), got {}.{}", device,
          info.name, info.major, info.minor);
+  ptxops::autotune::GemmSpace::get();  // now, so that no plan has to parse the kernel's head
 }
 
 const ptxops::ops::LoadedKernel& ptxopsContext_st::kernel(const std::string& path,

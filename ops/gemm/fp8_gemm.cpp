@@ -125,13 +125,13 @@ void Fp8GemmPlan::encode(const ptxopsFp8GemmArgs_t& args, Maps& maps) const {
                       config_->block_n, CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B),
                maps.b);
   encode_tiled(driver,
-               matrix(CU_TENSOR_MAP_DATA_TYPE_FLOAT32, args.sfa, desc_.m, scale_rows, desc_.ld_sfa * 4, config_->block_m,
-                      1, CU_TENSOR_MAP_SWIZZLE_NONE, CU_TENSOR_MAP_L2_PROMOTION_NONE),
+               matrix(CU_TENSOR_MAP_DATA_TYPE_FLOAT32, args.sfa, desc_.m, scale_rows, desc_.ld_sfa * 4,
+                      config_->block_m, 1, CU_TENSOR_MAP_SWIZZLE_NONE, CU_TENSOR_MAP_L2_PROMOTION_NONE),
                maps.sfa);
   encode_tiled(driver,
-               matrix(f32 ? CU_TENSOR_MAP_DATA_TYPE_FLOAT32 : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, args.d, desc_.n, rows,
-                      desc_.ldd * (f32 ? 4 : 2), config_->d_box_cols, 64, swizzle_of(config_->d_swizzle_bytes),
-                      CU_TENSOR_MAP_L2_PROMOTION_NONE),
+               matrix(f32 ? CU_TENSOR_MAP_DATA_TYPE_FLOAT32 : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, args.d,
+                      desc_.n, rows, desc_.ldd * (f32 ? 4 : 2), config_->d_box_cols, 64,
+                      swizzle_of(config_->d_swizzle_bytes), CU_TENSOR_MAP_L2_PROMOTION_NONE),
                maps.d);
 }
 

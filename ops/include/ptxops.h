@@ -7,18 +7,18 @@
  *   prepare   ptxopsPlanPrepare: assembles (or takes from the cache) and loads the kernels, once
  *   run       ptxopsXRun: only launches; no allocation, lock, compilation, synchronisation or getenv
  *
- * Errors. Every function returns a status; PTXOPS_SUCCESS is 0. On failure ptxopsGetLastError() holds a text for the
- * calling thread that names the argument, the expected and the actual value; nothing was launched or written.
- * A fault inside a kernel surfaces at the next synchronising call of its stream, as in CUDA.
+ * Errors. Every function returns a status; PTXOPS_SUCCESS is 0. On failure ptxopsGetLastError() holds a text
+ * for the calling thread that names the argument, the expected and the actual value; nothing was launched or
+ * written. A fault inside a kernel surfaces at the next synchronising call of its stream, as in CUDA.
  *
- * Memory. All tensor pointers are device addresses, owned by the caller, alive until the stream has passed the
- * launch. Plans keep no pointer. "Bytes" are bytes; all other sizes and strides are in elements.
+ * Memory. All tensor pointers are device addresses, owned by the caller, alive until the stream has passed
+ * the launch. Plans keep no pointer. "Bytes" are bytes; all other sizes and strides are in elements.
  *
- * Streams. A stream is a CUstream (cudaStream_t is the same thing); NULL is the legacy default stream. It must
- * belong to the context's device. run may be captured into a graph.
+ * Streams. A stream is a CUstream (cudaStream_t is the same thing); NULL is the legacy default stream. It
+ * must belong to the context's device. run may be captured into a graph.
  *
- * Threads. A plan is immutable after prepare: any number of threads may run it, on any streams. A context may be
- * shared between threads.
+ * Threads. A plan is immutable after prepare: any number of threads may run it, on any streams. A context may
+ * be shared between threads.
  */
 #ifndef PTXOPS_H_
 #define PTXOPS_H_
@@ -43,19 +43,20 @@ extern "C" {
 /* Version of the loaded library: major * 10000 + minor * 100 + patch. */
 PTXOPS_API int ptxopsGetVersion(void);
 
-/* ---- Status ---------------------------------------------------------------------------------------------------- */
+/* ---- Status
+ * ---------------------------------------------------------------------------------------------------- */
 
-#define PTXOPS_STATUS_LIST(X)                                                                                   \
-  X(SUCCESS, 0, "success")                                                                                      \
-  X(INVALID_ARGUMENT, 1, "an argument is out of its range")                                                     \
-  X(NOT_SUPPORTED, 2, "legal, but no kernel of this library does it")                                           \
-  X(NOT_PREPARED, 3, "the plan has not been prepared")                                                          \
-  X(WORKSPACE_TOO_SMALL, 4, "the workspace is smaller than the plan needs")                                     \
-  X(WRONG_DEVICE, 5, "a stream or pointer belongs to another device than the plan")                             \
-  X(NO_DEVICE, 6, "no usable driver or Hopper device")                                                          \
-  X(OUT_OF_MEMORY, 7, "out of host or device memory")                                                           \
-  X(BUILD_FAILED, 8, "a kernel could not be assembled or loaded")                                               \
-  X(DRIVER_ERROR, 9, "a driver call failed, or an earlier kernel faulted")                                      \
+#define PTXOPS_STATUS_LIST(X)                                                       \
+  X(SUCCESS, 0, "success")                                                          \
+  X(INVALID_ARGUMENT, 1, "an argument is out of its range")                         \
+  X(NOT_SUPPORTED, 2, "legal, but no kernel of this library does it")               \
+  X(NOT_PREPARED, 3, "the plan has not been prepared")                              \
+  X(WORKSPACE_TOO_SMALL, 4, "the workspace is smaller than the plan needs")         \
+  X(WRONG_DEVICE, 5, "a stream or pointer belongs to another device than the plan") \
+  X(NO_DEVICE, 6, "no usable driver or Hopper device")                              \
+  X(OUT_OF_MEMORY, 7, "out of host or device memory")                               \
+  X(BUILD_FAILED, 8, "a kernel could not be assembled or loaded")                   \
+  X(DRIVER_ERROR, 9, "a driver call failed, or an earlier kernel faulted")          \
   X(INTERNAL_ERROR, 10, "a defect of this library")
 
 typedef enum ptxopsStatus_t {
@@ -67,33 +68,37 @@ typedef enum ptxopsStatus_t {
 /* "PTXOPS_SUCCESS" and "success"; static text, "unknown status" for other values. */
 PTXOPS_API const char* ptxopsGetStatusName(ptxopsStatus_t status);
 PTXOPS_API const char* ptxopsGetStatusText(ptxopsStatus_t status);
-/* Text of the calling thread's latest failure; "" when there was none. Valid until the thread's next failure. */
+/* Text of the calling thread's latest failure; "" when there was none. Valid until the thread's next failure.
+ */
 PTXOPS_API const char* ptxopsGetLastError(void);
 
-/* ---- Context --------------------------------------------------------------------------------------------------- */
+/* ---- Context
+ * --------------------------------------------------------------------------------------------------- */
 
 typedef struct ptxopsContext_st* ptxopsContext_t;
 typedef struct ptxopsPlan_st* ptxopsPlan_t;
 typedef struct CUstream_st* ptxopsStream_t; /* CUstream, cudaStream_t */
 
-/* Device `device` through its primary context, so that it lives beside torch and the CUDA runtime. The first call
- * of the process loads the driver: libcuda with a Hopper GPU, else the virtual H800 (see PTXOPS_DRIVER). */
+/* Device `device` through its primary context, so that it lives beside torch and the CUDA runtime. The first
+ * call of the process loads the driver: libcuda with a Hopper GPU, else the virtual H800 (see PTXOPS_DRIVER).
+ */
 PTXOPS_API ptxopsStatus_t ptxopsContextCreate(ptxopsContext_t* context, int device);
 /* Destroy plans first. NULL is allowed. */
 PTXOPS_API ptxopsStatus_t ptxopsContextDestroy(ptxopsContext_t context);
 
 typedef struct ptxopsDeviceInfo_t {
   char name[128];
-  int32_t device;        /* ordinal */
+  int32_t device; /* ordinal */
   int32_t sm_count;
-  int32_t clock_khz;     /* maximum, as the driver reports it */
-  int32_t is_virtual;    /* 1: the virtual H800; every time it reports is modelled, never measured */
+  int32_t clock_khz;      /* maximum, as the driver reports it */
+  int32_t is_virtual;     /* 1: the virtual H800; every time it reports is modelled, never measured */
   int32_t driver_version; /* 13000 = CUDA 13.0 */
   uint64_t memory_bytes;
 } ptxopsDeviceInfo_t;
 PTXOPS_API ptxopsStatus_t ptxopsContextGetInfo(ptxopsContext_t context, ptxopsDeviceInfo_t* info);
 
-/* ---- Device memory and streams, for programs without a CUDA allocator of their own ----------------------------- */
+/* ---- Device memory and streams, for programs without a CUDA allocator of their own
+ * ----------------------------- */
 
 typedef uint64_t ptxopsDevicePtr_t; /* CUdeviceptr */
 
@@ -101,12 +106,12 @@ typedef uint64_t ptxopsDevicePtr_t; /* CUdeviceptr */
 PTXOPS_API ptxopsStatus_t ptxopsMemAlloc(ptxopsContext_t context, ptxopsDevicePtr_t* address, size_t bytes);
 PTXOPS_API ptxopsStatus_t ptxopsMemFree(ptxopsContext_t context, ptxopsDevicePtr_t address);
 /* Synchronous with respect to the host, ordered in `stream`. */
-PTXOPS_API ptxopsStatus_t ptxopsMemcpyToDevice(ptxopsContext_t context, ptxopsDevicePtr_t to, const void* from,
-                                               size_t bytes, ptxopsStream_t stream);
-PTXOPS_API ptxopsStatus_t ptxopsMemcpyToHost(ptxopsContext_t context, void* to, ptxopsDevicePtr_t from, size_t bytes,
-                                             ptxopsStream_t stream);
-PTXOPS_API ptxopsStatus_t ptxopsMemset(ptxopsContext_t context, ptxopsDevicePtr_t to, uint8_t value, size_t bytes,
-                                       ptxopsStream_t stream);
+PTXOPS_API ptxopsStatus_t ptxopsMemcpyToDevice(ptxopsContext_t context, ptxopsDevicePtr_t to,
+                                               const void* from, size_t bytes, ptxopsStream_t stream);
+PTXOPS_API ptxopsStatus_t ptxopsMemcpyToHost(ptxopsContext_t context, void* to, ptxopsDevicePtr_t from,
+                                             size_t bytes, ptxopsStream_t stream);
+PTXOPS_API ptxopsStatus_t ptxopsMemset(ptxopsContext_t context, ptxopsDevicePtr_t to, uint8_t value,
+                                       size_t bytes, ptxopsStream_t stream);
 PTXOPS_API ptxopsStatus_t ptxopsStreamCreate(ptxopsContext_t context, ptxopsStream_t* stream);
 PTXOPS_API ptxopsStatus_t ptxopsStreamDestroy(ptxopsContext_t context, ptxopsStream_t stream);
 /* Waits for the stream's work; returns the fault of an earlier kernel. */
@@ -120,77 +125,87 @@ PTXOPS_API ptxopsStatus_t ptxopsTimerStart(ptxopsTimer_t timer, ptxopsStream_t s
 /* Marks the end, waits for it, and returns the seconds since the start. */
 PTXOPS_API ptxopsStatus_t ptxopsTimerStop(ptxopsTimer_t timer, ptxopsStream_t stream, double* seconds);
 
-/* ---- Plans ----------------------------------------------------------------------------------------------------- */
+/* ---- Plans
+ * ----------------------------------------------------------------------------------------------------- */
 
 /* Assembles and loads what the plan needs. May take 100 ms per kernel the first time, 2 ms from the cache. */
 PTXOPS_API ptxopsStatus_t ptxopsPlanPrepare(ptxopsPlan_t plan);
 PTXOPS_API ptxopsStatus_t ptxopsPlanDestroy(ptxopsPlan_t plan);
 /* Bytes of device workspace a run needs (256-byte aligned); may be 0. */
 PTXOPS_API ptxopsStatus_t ptxopsPlanGetWorkspaceSize(ptxopsPlan_t plan, size_t* bytes);
-/* Text: the choice, its cost by the model, and the runners-up. Writes at most `capacity` bytes with the final NUL and
- * sets `needed` (may be NULL) to what the whole text takes. text may be NULL when capacity is 0. */
+/* Text: the choice, its cost by the model, and the runners-up. Writes at most `capacity` bytes with the final
+ * NUL and sets `needed` (may be NULL) to what the whole text takes. text may be NULL when capacity is 0. */
 PTXOPS_API ptxopsStatus_t ptxopsPlanExplain(ptxopsPlan_t plan, char* text, size_t capacity, size_t* needed);
 
-/* Every descriptor and argument struct begins with these; the INITIALIZERs fill them in. Structs only grow at their
- * end, so a program built against an older header keeps working. */
+/* Every descriptor and argument struct begins with these; the INITIALIZERs fill them in. Structs only grow at
+ * their end, so a program built against an older header keeps working. */
 #define PTXOPS_MAGIC 0x70747870u
-#define PTXOPS_HEADER(type) sizeof(type), PTXOPS_MAGIC, (PTXOPS_VERSION_MAJOR * 10000 + PTXOPS_VERSION_MINOR * 100)
+#define PTXOPS_HEADER(type) \
+  sizeof(type), PTXOPS_MAGIC, (PTXOPS_VERSION_MAJOR * 10000 + PTXOPS_VERSION_MINOR * 100)
 
 typedef enum ptxopsType_t { PTXOPS_BF16 = 0, PTXOPS_F32 = 1 } ptxopsType_t;
 
-/* ---- FP8 GEMM with DeepSeek scaling ----------------------------------------------------------------------------
+/* ---- FP8 GEMM with DeepSeek scaling
+ * ----------------------------------------------------------------------------
  *
  *   D[m,n] = sum over kb of SFA[m,kb] * SFB[n/128,kb] * (sum over k in block kb of A[m,k] * B[n,k])
  *
- * A, B: e4m3, K contiguous. SFA: FP32, one scale for 1 x 128 of A. SFB: FP32, one scale for 128 x 128 of B. Products
- * of a 128-block accumulate in the tensor core (14-bit significand, see tensor-core documentation in the README),
- * blocks in FP32, in increasing k. D: BF16 (rounded to nearest even) or FP32. Deterministic.
+ * A, B: e4m3, K contiguous. SFA: FP32, one scale for 1 x 128 of A. SFB: FP32, one scale for 128 x 128 of B.
+ * Products of a 128-block accumulate in the tensor core (14-bit significand, see tensor-core documentation in
+ * the README), blocks in FP32, in increasing k. D: BF16 (rounded to nearest even) or FP32. Deterministic.
  * Source of the scheme: DeepSeek-V3 technical report, arXiv 2412.19437, section 3.3.
  */
 typedef enum ptxopsGemmForm_t {
   PTXOPS_GEMM_DENSE = 0,              /* A [m,k], B [n,k], D [m,n] */
   PTXOPS_GEMM_GROUPED_CONTIGUOUS = 1, /* A [m,k], B [groups,n,k], D [m,n]: each row belongs to one group */
-  PTXOPS_GEMM_GROUPED_MASKED = 2      /* A [groups,m,k], B [groups,n,k], D [groups,m,n]: first counts[g] rows count */
+  PTXOPS_GEMM_GROUPED_MASKED =
+      2 /* A [groups,m,k], B [groups,n,k], D [groups,m,n]: first counts[g] rows count */
 } ptxopsGemmForm_t;
 
 typedef enum ptxopsGroupLayout_t {
-  PTXOPS_GROUPS_OFFSETS = 0, /* int32 [groups+1]: group g has rows offsets[g] .. offsets[g+1]-1; any sizes, 0 too */
-  PTXOPS_GROUPS_ROW_MAP = 1  /* int32 [m]: group of each row, rows of a group adjacent, -1 = row is skipped */
+  PTXOPS_GROUPS_OFFSETS =
+      0, /* int32 [groups+1]: group g has rows offsets[g] .. offsets[g+1]-1; any sizes, 0 too */
+  PTXOPS_GROUPS_ROW_MAP = 1 /* int32 [m]: group of each row, rows of a group adjacent, -1 = row is skipped */
 } ptxopsGroupLayout_t;
 
 typedef struct ptxopsFp8GemmDesc_t {
   size_t size;
   uint32_t magic, version;
-  int32_t form;           /* ptxopsGemmForm_t */
-  int32_t group_layout;   /* ptxopsGroupLayout_t; GROUPED_CONTIGUOUS only */
-  int64_t m;              /* rows of A and D; GROUPED_MASKED: rows of each group's slab (max_m) */
-  int64_t n;              /* multiple of 8 */
-  int64_t k;              /* multiple of 128 */
-  int64_t groups;         /* 1 for DENSE */
-  int64_t expected_m;     /* hint: rows of a group to expect; 0 = m (DENSE, MASKED) or m / groups */
-  int64_t ld_sfa;         /* SFA is [k/128][ld_sfa] (GROUPED_MASKED: [groups][k/128][ld_sfa]): rows contiguous;
-                             at least m, multiple of 4; 0 = m rounded up to 4 */
-  int64_t ldd;            /* row stride of D, at least n, row bytes a multiple of 16; 0 = n (n * size % 16 == 0) */
-  int32_t out_type;       /* ptxopsType_t */
-  int32_t sm_count;       /* SMs to use, even; 0 = all of the device */
-  int32_t weights_static; /* 1: B, SFB and the group tables were not written by the stream's previous kernel; their
-                             loading may then overlap its end (programmatic dependent launch) */
+  int32_t form;         /* ptxopsGemmForm_t */
+  int32_t group_layout; /* ptxopsGroupLayout_t; GROUPED_CONTIGUOUS only */
+  int64_t m;            /* rows of A and D; GROUPED_MASKED: rows of each group's slab (max_m) */
+  int64_t n;            /* multiple of 8 */
+  int64_t k;            /* multiple of 128 */
+  int64_t groups;       /* 1 for DENSE */
+  int64_t expected_m;   /* hint: rows of a group to expect; 0 = m (DENSE, MASKED) or m / groups */
+  int64_t ld_sfa;       /* SFA is [k/128][ld_sfa] (GROUPED_MASKED: [groups][k/128][ld_sfa]): rows contiguous;
+                           at least m, multiple of 4; 0 = m rounded up to 4 */
+  int64_t ldd;      /* row stride of D, at least n, row bytes a multiple of 16; 0 = n (n * size % 16 == 0) */
+  int32_t out_type; /* ptxopsType_t */
+  int32_t sm_count; /* SMs to use, even; 0 = all of the device */
+  int32_t weights_static; /* 1: B, SFB and the group tables were not written by the stream's previous kernel;
+                             their loading may then overlap its end (programmatic dependent launch) */
 } ptxopsFp8GemmDesc_t;
-#define PTXOPS_FP8_GEMM_DESC_INITIALIZER \
-  { PTXOPS_HEADER(ptxopsFp8GemmDesc_t), PTXOPS_GEMM_DENSE, PTXOPS_GROUPS_OFFSETS, 0, 0, 0, 1, 0, 0, 0, PTXOPS_BF16, 0, 0 }
+#define PTXOPS_FP8_GEMM_DESC_INITIALIZER                                                               \
+  {                                                                                                    \
+    PTXOPS_HEADER(ptxopsFp8GemmDesc_t), PTXOPS_GEMM_DENSE, PTXOPS_GROUPS_OFFSETS, 0, 0, 0, 1, 0, 0, 0, \
+        PTXOPS_BF16, 0, 0                                                                              \
+  }
 
 typedef struct ptxopsFp8GemmArgs_t {
   size_t size;
   uint32_t magic, version;
-  ptxopsDevicePtr_t a;      /* 16-byte aligned, as all of them */
+  ptxopsDevicePtr_t a; /* 16-byte aligned, as all of them */
   ptxopsDevicePtr_t sfa;
   ptxopsDevicePtr_t b;
-  ptxopsDevicePtr_t sfb;    /* [groups][ceil(n/128)][k/128] */
-  ptxopsDevicePtr_t d;      /* rows outside every group, and bytes between n and ldd, are not written */
-  ptxopsDevicePtr_t groups; /* offsets, row map or counts (int32 [groups], GROUPED_MASKED), 4-byte aligned; 0 for DENSE.
-                               Read by the kernel: offsets and counts that leave the rows of A are clamped */
+  ptxopsDevicePtr_t sfb; /* [groups][ceil(n/128)][k/128] */
+  ptxopsDevicePtr_t d;   /* rows outside every group, and bytes between n and ldd, are not written */
+  ptxopsDevicePtr_t
+      groups; /* offsets or counts (int32 [groups], GROUPED_MASKED), 4-byte aligned, or row map, 16; 0 for
+                 DENSE. Read by the kernel: offsets and counts that leave the rows of A are clamped */
 } ptxopsFp8GemmArgs_t;
-#define PTXOPS_FP8_GEMM_ARGS_INITIALIZER { PTXOPS_HEADER(ptxopsFp8GemmArgs_t), 0, 0, 0, 0, 0, 0 }
+#define PTXOPS_FP8_GEMM_ARGS_INITIALIZER \
+  { PTXOPS_HEADER(ptxopsFp8GemmArgs_t), 0, 0, 0, 0, 0, 0 }
 
 PTXOPS_API ptxopsStatus_t ptxopsFp8GemmCheck(const ptxopsFp8GemmDesc_t* desc);
 PTXOPS_API ptxopsStatus_t ptxopsFp8GemmPlanCreate(ptxopsContext_t context, const ptxopsFp8GemmDesc_t* desc,
@@ -198,31 +213,34 @@ PTXOPS_API ptxopsStatus_t ptxopsFp8GemmPlanCreate(ptxopsContext_t context, const
 PTXOPS_API ptxopsStatus_t ptxopsFp8GemmRun(ptxopsPlan_t plan, const ptxopsFp8GemmArgs_t* args,
                                            ptxopsDevicePtr_t workspace, size_t workspace_bytes,
                                            ptxopsStream_t stream);
-/* For host-side tables: are `offsets` (host memory, int32 [groups+1]) legal, i.e. 0 first, not decreasing, at most m?
- * `counts` (host memory, int32 [groups]) between 0 and m? */
+/* For host-side tables: are `offsets` (host memory, int32 [groups+1]) legal, i.e. 0 first, not decreasing, at
+ * most m? `counts` (host memory, int32 [groups]) between 0 and m? */
 PTXOPS_API ptxopsStatus_t ptxopsFp8GemmCheckOffsets(const ptxopsFp8GemmDesc_t* desc, const int32_t* offsets);
 PTXOPS_API ptxopsStatus_t ptxopsFp8GemmCheckCounts(const ptxopsFp8GemmDesc_t* desc, const int32_t* counts);
 
-/* ---- 1 x 128 quantiser, with row gather -------------------------------------------------------------------------
+/* ---- 1 x 128 quantiser, with row gather
+ * -------------------------------------------------------------------------
  *
  *   a = max(amax |X[row,128-block]|, 1e-4);  SF[kb,r] = a / 448;  Q[r,k] = e4m3(X[row,k] * (448 / a))
  *
- * X BF16 [source_rows, k] with row stride ldx; Q e4m3 [groups*m, k]; SF FP32 [groups][k/128][ld_sf], rows contiguous:
- * a GEMM's A and SFA. Row r of Q comes from row r of X, or from row_index[r] (int32 [groups*m]); an index outside X
- * (-1, say) skips the row. With counts (int32 [groups], device) only the first counts[g] rows of a group are done.
- * Rows that are skipped, and their scales, are not written. Divisions and products are IEEE FP32.
+ * X BF16 [source_rows, k] with row stride ldx; Q e4m3 [groups*m, k]; SF FP32 [groups][k/128][ld_sf], rows
+ * contiguous: a GEMM's A and SFA. Row r of Q comes from row r of X, or from row_index[r] (int32 [groups*m]);
+ * an index outside X
+ * (-1, say) skips the row. With counts (int32 [groups], device) only the first counts[g] rows of a group are
+ * done. Rows that are skipped, and their scales, are not written. Divisions and products are IEEE FP32.
  */
 typedef struct ptxopsQuantizeDesc_t {
   size_t size;
   uint32_t magic, version;
-  int64_t m;           /* rows of a group */
-  int64_t k;           /* multiple of 128 */
+  int64_t m; /* rows of a group */
+  int64_t k; /* multiple of 128 */
   int64_t groups;
   int64_t source_rows; /* rows of X; 0 = groups * m */
   int64_t ldx;         /* 0 = k; multiple of 8 */
   int64_t ld_sf;       /* 0 = m rounded up to 4 */
 } ptxopsQuantizeDesc_t;
-#define PTXOPS_QUANTIZE_DESC_INITIALIZER { PTXOPS_HEADER(ptxopsQuantizeDesc_t), 0, 0, 1, 0, 0, 0 }
+#define PTXOPS_QUANTIZE_DESC_INITIALIZER \
+  { PTXOPS_HEADER(ptxopsQuantizeDesc_t), 0, 0, 1, 0, 0, 0 }
 
 typedef struct ptxopsQuantizeArgs_t {
   size_t size;
@@ -231,7 +249,8 @@ typedef struct ptxopsQuantizeArgs_t {
   ptxopsDevicePtr_t row_index; /* or 0 */
   ptxopsDevicePtr_t counts;    /* or 0 */
 } ptxopsQuantizeArgs_t;
-#define PTXOPS_QUANTIZE_ARGS_INITIALIZER { PTXOPS_HEADER(ptxopsQuantizeArgs_t), 0, 0, 0, 0, 0 }
+#define PTXOPS_QUANTIZE_ARGS_INITIALIZER \
+  { PTXOPS_HEADER(ptxopsQuantizeArgs_t), 0, 0, 0, 0, 0 }
 
 PTXOPS_API ptxopsStatus_t ptxopsQuantizeCheck(const ptxopsQuantizeDesc_t* desc);
 PTXOPS_API ptxopsStatus_t ptxopsQuantizePlanCreate(ptxopsContext_t context, const ptxopsQuantizeDesc_t* desc,
@@ -239,22 +258,25 @@ PTXOPS_API ptxopsStatus_t ptxopsQuantizePlanCreate(ptxopsContext_t context, cons
 PTXOPS_API ptxopsStatus_t ptxopsQuantizeRun(ptxopsPlan_t plan, const ptxopsQuantizeArgs_t* args,
                                             ptxopsStream_t stream);
 
-/* ---- SwiGLU + 1 x 128 quantiser ---------------------------------------------------------------------------------
+/* ---- SwiGLU + 1 x 128 quantiser
+ * ---------------------------------------------------------------------------------
  *
  *   H[r,i] = X[r,i] / (1 + exp(-X[r,i])) * X[r,width+i] in FP32, not rounded to BF16; then quantised as above
  *
- * X BF16 [groups*m, 2*width] (gate | up), Q e4m3 [groups*m, width], SF FP32 [groups][width/128][ld_sf]; counts as above.
+ * X BF16 [groups*m, 2*width] (gate | up), Q e4m3 [groups*m, width], SF FP32 [groups][width/128][ld_sf];
+ * counts as above.
  */
 typedef struct ptxopsSwigluQuantizeDesc_t {
   size_t size;
   uint32_t magic, version;
-  int64_t m;      /* rows of a group */
-  int64_t width;  /* multiple of 128 */
+  int64_t m;     /* rows of a group */
+  int64_t width; /* multiple of 128 */
   int64_t groups;
-  int64_t ldx;    /* 0 = 2 * width; multiple of 8 */
-  int64_t ld_sf;  /* 0 = m rounded up to 4 */
+  int64_t ldx;   /* 0 = 2 * width; multiple of 8 */
+  int64_t ld_sf; /* 0 = m rounded up to 4 */
 } ptxopsSwigluQuantizeDesc_t;
-#define PTXOPS_SWIGLU_QUANTIZE_DESC_INITIALIZER { PTXOPS_HEADER(ptxopsSwigluQuantizeDesc_t), 0, 0, 1, 0, 0 }
+#define PTXOPS_SWIGLU_QUANTIZE_DESC_INITIALIZER \
+  { PTXOPS_HEADER(ptxopsSwigluQuantizeDesc_t), 0, 0, 1, 0, 0 }
 
 typedef struct ptxopsSwigluQuantizeArgs_t {
   size_t size;
@@ -262,17 +284,21 @@ typedef struct ptxopsSwigluQuantizeArgs_t {
   ptxopsDevicePtr_t x, q, sf; /* 16-byte aligned */
   ptxopsDevicePtr_t counts;   /* or 0 */
 } ptxopsSwigluQuantizeArgs_t;
-#define PTXOPS_SWIGLU_QUANTIZE_ARGS_INITIALIZER { PTXOPS_HEADER(ptxopsSwigluQuantizeArgs_t), 0, 0, 0, 0 }
+#define PTXOPS_SWIGLU_QUANTIZE_ARGS_INITIALIZER \
+  { PTXOPS_HEADER(ptxopsSwigluQuantizeArgs_t), 0, 0, 0, 0 }
 
 PTXOPS_API ptxopsStatus_t ptxopsSwigluQuantizeCheck(const ptxopsSwigluQuantizeDesc_t* desc);
 PTXOPS_API ptxopsStatus_t ptxopsSwigluQuantizePlanCreate(ptxopsContext_t context,
-                                                         const ptxopsSwigluQuantizeDesc_t* desc, ptxopsPlan_t* plan);
+                                                         const ptxopsSwigluQuantizeDesc_t* desc,
+                                                         ptxopsPlan_t* plan);
 PTXOPS_API ptxopsStatus_t ptxopsSwigluQuantizeRun(ptxopsPlan_t plan, const ptxopsSwigluQuantizeArgs_t* args,
                                                   ptxopsStream_t stream);
 
-/* ---- Row gather --------------------------------------------------------------------------------------------------
+/* ---- Row gather
+ * --------------------------------------------------------------------------------------------------
  *
- *   Y[r,:] = X[row_index[r],:]   BF16; row_index int32 [m]; an index outside X (-1, say) leaves the row of Y as it is
+ *   Y[r,:] = X[row_index[r],:]   BF16; row_index int32 [m]; an index outside X (-1, say) leaves the row of Y
+ * as it is
  */
 typedef struct ptxopsGatherRowsDesc_t {
   size_t size;
@@ -280,28 +306,31 @@ typedef struct ptxopsGatherRowsDesc_t {
   int64_t m, source_rows;
   int64_t hidden; /* multiple of 8 */
 } ptxopsGatherRowsDesc_t;
-#define PTXOPS_GATHER_ROWS_DESC_INITIALIZER { PTXOPS_HEADER(ptxopsGatherRowsDesc_t), 0, 0, 0 }
+#define PTXOPS_GATHER_ROWS_DESC_INITIALIZER \
+  { PTXOPS_HEADER(ptxopsGatherRowsDesc_t), 0, 0, 0 }
 
 typedef struct ptxopsGatherRowsArgs_t {
   size_t size;
   uint32_t magic, version;
   ptxopsDevicePtr_t x, row_index, y;
 } ptxopsGatherRowsArgs_t;
-#define PTXOPS_GATHER_ROWS_ARGS_INITIALIZER { PTXOPS_HEADER(ptxopsGatherRowsArgs_t), 0, 0, 0 }
+#define PTXOPS_GATHER_ROWS_ARGS_INITIALIZER \
+  { PTXOPS_HEADER(ptxopsGatherRowsArgs_t), 0, 0, 0 }
 
 PTXOPS_API ptxopsStatus_t ptxopsGatherRowsCheck(const ptxopsGatherRowsDesc_t* desc);
-PTXOPS_API ptxopsStatus_t ptxopsGatherRowsPlanCreate(ptxopsContext_t context, const ptxopsGatherRowsDesc_t* desc,
-                                                     ptxopsPlan_t* plan);
+PTXOPS_API ptxopsStatus_t ptxopsGatherRowsPlanCreate(ptxopsContext_t context,
+                                                     const ptxopsGatherRowsDesc_t* desc, ptxopsPlan_t* plan);
 PTXOPS_API ptxopsStatus_t ptxopsGatherRowsRun(ptxopsPlan_t plan, const ptxopsGatherRowsArgs_t* args,
                                               ptxopsStream_t stream);
 
-/* ---- Weighted scatter (combine) ----------------------------------------------------------------------------------
+/* ---- Weighted scatter (combine)
+ * ----------------------------------------------------------------------------------
  *
  *   OUT[t,:] = sum over j < top_k, in order, of weight[t,j] * Y[row[t,j],:] in FP32
  *
  * The scatter in gather form: each token collects its experts' rows, so the result is deterministic. Y BF16
- * [rows, hidden]; row int32 [tokens, top_k], negative = this expert is not local, contributes nothing; weight FP32;
- * OUT BF16 or FP32 [tokens, hidden].
+ * [rows, hidden]; row int32 [tokens, top_k], negative = this expert is not local, contributes nothing; weight
+ * FP32; OUT BF16 or FP32 [tokens, hidden].
  */
 typedef struct ptxopsWeightedScatterDesc_t {
   size_t size;
@@ -311,14 +340,16 @@ typedef struct ptxopsWeightedScatterDesc_t {
   int64_t top_k;    /* 1..32 */
   int32_t out_type; /* ptxopsType_t */
 } ptxopsWeightedScatterDesc_t;
-#define PTXOPS_WEIGHTED_SCATTER_DESC_INITIALIZER { PTXOPS_HEADER(ptxopsWeightedScatterDesc_t), 0, 0, 0, 8, PTXOPS_BF16 }
+#define PTXOPS_WEIGHTED_SCATTER_DESC_INITIALIZER \
+  { PTXOPS_HEADER(ptxopsWeightedScatterDesc_t), 0, 0, 0, 8, PTXOPS_BF16 }
 
 typedef struct ptxopsWeightedScatterArgs_t {
   size_t size;
   uint32_t magic, version;
   ptxopsDevicePtr_t y, row, weight, out;
 } ptxopsWeightedScatterArgs_t;
-#define PTXOPS_WEIGHTED_SCATTER_ARGS_INITIALIZER { PTXOPS_HEADER(ptxopsWeightedScatterArgs_t), 0, 0, 0, 0 }
+#define PTXOPS_WEIGHTED_SCATTER_ARGS_INITIALIZER \
+  { PTXOPS_HEADER(ptxopsWeightedScatterArgs_t), 0, 0, 0, 0 }
 
 PTXOPS_API ptxopsStatus_t ptxopsWeightedScatterCheck(const ptxopsWeightedScatterDesc_t* desc);
 PTXOPS_API ptxopsStatus_t ptxopsWeightedScatterPlanCreate(ptxopsContext_t context,

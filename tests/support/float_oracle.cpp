@@ -32,7 +32,8 @@ int compare(Real x, double y) {
 
 }  // namespace
 
-std::uint32_t rounded_bits(const std::string& type, Real x, Direction direction, bool satfinite, bool zero_negative) {
+std::uint32_t rounded_bits(const std::string& type, Real x, Direction direction, bool satfinite,
+                           bool zero_negative) {
   const Grid g = grid(type);
   const std::uint32_t sign_bit = 1u << (g.width - 1);
   if (std::isnan(x.lo) || std::isnan(x.hi)) return g.nan;
@@ -44,11 +45,14 @@ std::uint32_t rounded_bits(const std::string& type, Real x, Direction direction,
       direction = direction == Direction::down ? Direction::up : Direction::down;
   }
   if (compare(x, 0) == 0) return sign;
-  if (std::isinf(x.lo)) return sign | (satfinite ? 0 : g.inf) | (satfinite ? rounded_bits(type, {g.largest, g.largest}, direction, false, false) : 0);
+  if (std::isinf(x.lo))
+    return sign | (satfinite ? 0 : g.inf) |
+           (satfinite ? rounded_bits(type, {g.largest, g.largest}, direction, false, false) : 0);
 
   const int e = x.lo == 0 ? g.least_exponent : std::max(std::ilogb(x.lo), g.least_exponent);
   const double quantum = std::ldexp(1.0, e - g.fraction_bits);
-  const double below = std::floor(x.lo / quantum) * quantum, above = below + quantum, middle = below + quantum / 2;
+  const double below = std::floor(x.lo / quantum) * quantum, above = below + quantum,
+               middle = below + quantum / 2;
   double r;
   const int side = compare(x, middle);
   if (compare(x, below) == 0) {
@@ -67,7 +71,8 @@ std::uint32_t rounded_bits(const std::string& type, Real x, Direction direction,
   }
   if (r == 0) return sign;
   const int re = std::max(std::ilogb(r), g.least_exponent);
-  const auto units = static_cast<std::uint32_t>(std::ldexp(r, g.fraction_bits - re));  // below 2^(fraction + 1)
+  const auto units =
+      static_cast<std::uint32_t>(std::ldexp(r, g.fraction_bits - re));  // below 2^(fraction + 1)
   const bool normal = units >> g.fraction_bits;
   const std::uint32_t field = normal ? static_cast<std::uint32_t>(re - g.least_exponent + 1) : 0;
   return sign | (field << g.fraction_bits | (units & ((1u << g.fraction_bits) - 1))) << g.low_zeros;

@@ -1,5 +1,5 @@
-// Rounding oracle: a real number, held between two neighbouring doubles that the host's FPU computed by rounding down
-// and up, is rounded onto the grid of a smaller format. Shares no code with the virtual device.
+// Rounding oracle: a real number, held between two neighbouring doubles that the host's FPU computed by
+// rounding down and up, is rounded onto the grid of a smaller format. Shares no code with the virtual device.
 #pragma once
 
 #include <cfenv>
@@ -13,7 +13,8 @@ struct Real {
   double lo, hi;
 };
 
-// Evaluates f() with the FPU rounding in direction `mode` (FE_...), and restores it. f must use volatile operands.
+// Evaluates f() with the FPU rounding in direction `mode` (FE_...), and restores it. f must use volatile
+// operands.
 template <class F>
 auto rounding(int mode, F f) -> decltype(f()) {
   const int before = std::fegetround();
@@ -31,8 +32,9 @@ Real real_of(F f) {
 
 enum class Direction { nearest_even, zero, down, up, nearest_away };
 
-// Bits of the number in `type` (f16, bf16, tf32, e4m3, e5m2, f32). NaN gives the canonical NaN. zero_negative: sign
-// of an exact zero.
-std::uint32_t rounded_bits(const std::string& type, Real x, Direction direction, bool satfinite, bool zero_negative);
+// Bits of the number in `type` (f16, bf16, tf32, e4m3, e5m2, f32). NaN gives the canonical NaN.
+// zero_negative: sign of an exact zero.
+std::uint32_t rounded_bits(const std::string& type, Real x, Direction direction, bool satfinite,
+                           bool zero_negative);
 
 }  // namespace ptxops::test

@@ -23,10 +23,14 @@ Ieee layout(const std::string& type) {
   throw std::invalid_argument("no float type " + type);
 }
 
-int least_exponent(const std::string& type) { return 2 - (1 << (layout(type).exponent_bits - 1)); }
+int least_exponent(const std::string& type) {
+  return 2 - (1 << (layout(type).exponent_bits - 1));
+}
 
 // e of value = s * 2^e, where 1 <= |s| < 2 for normal and |s| < 1 for subnormal numbers.
-int exponent_of(const std::string& type, double value) { return std::max(std::ilogb(value), least_exponent(type)); }
+int exponent_of(const std::string& type, double value) {
+  return std::max(std::ilogb(value), least_exponent(type));
+}
 
 std::uint32_t float_result(const std::string& d, bool fp8, double v) {
   const bool half = d == "f16";
@@ -41,14 +45,15 @@ std::uint32_t float_result(const std::string& d, bool fp8, double v) {
     if (rounded >= 65536) return sign | 0x7C00;
     if (rounded < 0x1p-14) return sign | static_cast<std::uint32_t>(std::ldexp(rounded, 24));
     const int e = std::ilogb(rounded);
-    return sign | static_cast<std::uint32_t>(e + 15) << 10 | (static_cast<std::uint32_t>(std::ldexp(rounded, 10 - e)) & 0x3FF);
+    return sign | static_cast<std::uint32_t>(e + 15) << 10 |
+           (static_cast<std::uint32_t>(std::ldexp(rounded, 10 - e)) & 0x3FF);
   }
   if (rounded >= 0x1p128) return sign | 0x7F800000;
   return sign | std::bit_cast<std::uint32_t>(static_cast<float>(rounded));
 }
 
-std::uint32_t integer_dot(const DotSpec& s, const std::vector<std::uint32_t>& a, const std::vector<std::uint32_t>& b,
-                          std::uint32_t c, bool use_c) {
+std::uint32_t integer_dot(const DotSpec& s, const std::vector<std::uint32_t>& a,
+                          const std::vector<std::uint32_t>& b, std::uint32_t c, bool use_c) {
   long double sum = use_c ? static_cast<std::int32_t>(c) : 0;
   const auto value = [](const std::string& type, std::uint32_t x) -> long double {
     return type == "s8" && x >= 128 ? static_cast<long double>(x) - 256 : static_cast<long double>(x);

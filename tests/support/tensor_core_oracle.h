@@ -1,5 +1,6 @@
-// Tensor-core oracle: the published rule (align to the largest exponent, truncate, sum, round once), one element at a
-// time in plain double arithmetic in which every step is exact. Shares no code with the virtual device.
+// Tensor-core oracle: the published rule (align to the largest exponent, truncate, sum, round once), one
+// element at a time in plain double arithmetic in which every step is exact. Shares no code with the virtual
+// device.
 #pragma once
 
 #include <cstdint>
@@ -14,8 +15,8 @@ struct DotSpec {
   bool satfinite = false;  // s32 only
 };
 
-// One output. a, b: K element bit patterns, zero-extended (b1: one bit each); c and the result: bits of type d.
-// use_c false leaves c out altogether.
+// One output. a, b: K element bit patterns, zero-extended (b1: one bit each); c and the result: bits of type
+// d. use_c false leaves c out altogether.
 std::uint32_t tensor_core_dot(const DotSpec& spec, const std::vector<std::uint32_t>& a,
                               const std::vector<std::uint32_t>& b, std::uint32_t c, bool use_c);
 

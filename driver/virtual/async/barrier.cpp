@@ -83,12 +83,11 @@ void arrive_if_whole(Warp& warp, NamedBarrier& b) {
   b.arrived += kLanes;
 }
 
-template <class T>
-bool is_uniform(const T* values, uint32_t lanes) {
-  const T first = values[std::countr_zero(lanes)];
-  for (uint32_t m = lanes; m; m &= m - 1)
-    if (values[std::countr_zero(m)] != first) return false;
-  return true;
+bool is_uniform(const uint32_t* values, uint32_t lanes) {
+  const uint32_t first = values[std::countr_zero(lanes)];
+  uint32_t differ = 0;
+  for (uint32_t i = 0; i < kLanes; ++i) differ |= lanes >> i & 1 ? values[i] ^ first : 0;
+  return differ == 0;
 }
 
 Step barrier(Warp& w, const Op& op, uint32_t lanes) {

@@ -112,10 +112,9 @@ bool gather(Warp& w, const Op& op, const char* which, uint64_t bits, bool transp
     return true;
   if (bad < kSharedReserved || bad + 16 > cta.smem_end)
     w.fault(op, -1, FaultKind::illegal_address,
-            fmt::format(
-                "operand {} of wgmma (descriptor {:#018x}) reads 16 bytes at shared address "
-                "{:#x}: shared memory is [{:#x}, {:#x})",
-                which, bits, bad, kSharedReserved, cta.smem_end));
+            fmt::format("operand {} of wgmma (descriptor {:#018x}) reads 16 bytes at shared address "
+                        "{:#x}: shared memory is [{:#x}, {:#x})",
+                        which, bits, bad, kSharedReserved, cta.smem_end));
   else
     w.fault(
         op, -1, FaultKind::never_written,

@@ -146,16 +146,15 @@ Cta* shared_target(Warp& w, const Op& op, int lane, uint32_t address, uint32_t& 
   Cluster& cluster = *w.cta->cluster;
   if (rank_bits > cluster.cta_count()) {
     w.fault(op, lane, FaultKind::illegal_address,
-            fmt::format("shared::cluster address {:#x} names CTA rank {} of a cluster of {}",
-                        address, rank_bits - 1, cluster.cta_count()));
+            fmt::format("shared::cluster address {:#x} names CTA rank {} of a cluster of {}", address,
+                        rank_bits - 1, cluster.cta_count()));
     return nullptr;
   }
   Cta* target = cluster.ctas[rank_bits - 1].get();
   if (target->exited() && target != w.cta) {
-    w.fault(
-        op, lane, FaultKind::illegal_address,
-        fmt::format("shared::cluster address {:#x} lies in CTA rank {}, which has exited",
-                    address, rank_bits - 1));
+    w.fault(op, lane, FaultKind::illegal_address,
+            fmt::format("shared::cluster address {:#x} lies in CTA rank {}, which has exited", address,
+                        rank_bits - 1));
     return nullptr;
   }
   return target;

@@ -1,5 +1,5 @@
-// Every data access of the virtual machine goes through here: address windows are resolved, bounds, alignment and
-// never-written bytes are judged, and (a later room, check/) races. One place to instrument.
+// Every data access of the virtual machine goes through here: address windows are resolved, bounds, alignment
+// and never-written bytes are judged, and (a later room, check/) races. One place to instrument.
 #pragma once
 
 #include <cstdint>
@@ -26,36 +26,40 @@ struct Access {
 std::byte* resolve(Warp& warp, const Op& op, int lane, uint64_t address, const Access& access);
 
 // The same for a range of one CTA's shared memory by CTA-relative offset (bulk copies, matrix tiles).
-std::byte* resolve_shared(Warp& warp, const Op& op, int lane, Cta& target, uint32_t offset, const Access& access);
+std::byte* resolve_shared(Warp& warp, const Op& op, int lane, Cta& target, uint32_t offset,
+                          const Access& access);
 
-// CTA that a .shared::cluster (or plain shared) address names, with the offset inside it; nullptr after a fault.
+// CTA that a .shared::cluster (or plain shared) address names, with the offset inside it; nullptr after a
+// fault.
 Cta* shared_target(Warp& warp, const Op& op, int lane, uint32_t address, uint32_t& offset);
 
-// ---- Whole warps ------------------------------------------------------------------------------------------------
+// ---- Whole warps
+// ------------------------------------------------------------------------------------------------
 
 // Where the lanes of one warp access lie. `host` is defined for the resolved lanes only.
 struct LaneAccess {
   enum class Where : uint8_t { mixed, global, shared, remote, local, constant };
   std::byte* host[kLanes];
-  Where where = Where::mixed;   // remote: shared memory of another CTA of the cluster
-  bool contiguous = false;      // all 32 lanes, each one access behind the one before
+  Where where = Where::mixed;  // remote: shared memory of another CTA of the cluster
+  bool contiguous = false;     // all 32 lanes, each one access behind the one before
   uint32_t size = 0;
 };
 
-// Resolves base[lane] + displacement for every lane of `lanes` at once; false after recording a fault. Bounds,
-// alignment, written bytes and faults as resolve().
+// Resolves base[lane] + displacement for every lane of `lanes` at once; false after recording a fault.
+// Bounds, alignment, written bytes and faults as resolve().
 bool resolve_lanes(Warp& warp, const Op& op, uint32_t lanes, const uint64_t* base, int64_t displacement,
                    const Access& access, LaneAccess& out);
 
-// Time model of a warp access: the latency of its slowest lane, after the extra issue cycles of bank conflicts
-// were added to Warp::clock. Charges global traffic.
+// Time model of a warp access: the latency of its slowest lane, after the extra issue cycles of bank
+// conflicts were added to Warp::clock. Charges global traffic.
 uint32_t charge_lanes(Warp& warp, uint32_t lanes, const LaneAccess& access);
 
-// PTXOPS_CHECK: off | bounds | full; bounds when unset. Read once; throws std::runtime_error for another value.
+// PTXOPS_CHECK: off | bounds | full; bounds when unset. Read once; throws std::runtime_error for another
+// value.
 CheckLevel check_level();
 
-// Time model: traffic already counted, `fresh` of its sectors (Grid::touched) never touched before; `address` is
-// any of it. Returns the modelled latency in cycles.
+// Time model: traffic already counted, `fresh` of its sectors (Grid::touched) never touched before; `address`
+// is any of it. Returns the modelled latency in cycles.
 uint32_t charge_sectors(Grid& grid, uint64_t address, uint64_t sectors, uint64_t fresh);
 
 // Time model: global traffic of [address, address + size): L2 hit or DRAM, by 32-byte sectors first touched

@@ -26,9 +26,12 @@ namespace ptxops::virt::alu::HWY_NAMESPACE {
 
 // op.imm is the seed of the perturbation.
 template <bool kPerturb>
-PTXOPS_ALU numerics::Perturbation perturbation(const Op& op) { return {kPerturb, op.imm}; }
+PTXOPS_ALU numerics::Perturbation perturbation(const Op& op) {
+  return {kPerturb, op.imm};
+}
 
-template <Approx kOp, bool kFtz, bool kPerturb> struct Approx32 {
+template <Approx kOp, bool kFtz, bool kPerturb>
+struct Approx32 {
   PTXOPS_ALU uint32_t apply(const Op& op, uint32_t a) {
     const auto p = perturbation<kPerturb>(op);
     if constexpr (kOp == Approx::ex2) return numerics::ex2_approx<Format::f32, kFtz>(a, p);
@@ -40,17 +43,21 @@ template <Approx kOp, bool kFtz, bool kPerturb> struct Approx32 {
     if constexpr (kOp == Approx::tanh) return numerics::tanh_approx<Format::f32>(a, p);
   }
 };
-template <bool kFtz, bool kFull, bool kPerturb> struct Div32 {
+template <bool kFtz, bool kFull, bool kPerturb>
+struct Div32 {
   PTXOPS_ALU uint32_t apply(const Op& op, uint32_t a, uint32_t b) {
     return numerics::div_approx<kFtz, kFull>(a, b, perturbation<kPerturb>(op));
   }
 };
-template <Approx kOp, Format F, bool kPair, bool kPerturb> struct ApproxHalf {
+template <Approx kOp, Format F, bool kPair, bool kPerturb>
+struct ApproxHalf {
   PTXOPS_ALU uint32_t one(const Op& op, uint32_t a) {
     const auto p = perturbation<kPerturb>(op);
     const auto h = static_cast<uint16_t>(a);
-    if constexpr (kOp == Approx::ex2) return numerics::ex2_approx<F, F == Format::bf16>(h, p);
-    else return numerics::tanh_approx<F>(h, p);
+    if constexpr (kOp == Approx::ex2)
+      return numerics::ex2_approx<F, F == Format::bf16>(h, p);
+    else
+      return numerics::tanh_approx<F>(h, p);
   }
   PTXOPS_ALU uint32_t apply(const Op& op, uint32_t a) {
     if constexpr (!kPair) return one(op, a);
@@ -61,15 +68,24 @@ template <Approx kOp, Format F, bool kPair, bool kPerturb> struct ApproxHalf {
 template <bool kFtz, bool kPerturb>
 Handler f32_handler(Approx op, bool full) {
   switch (op) {
-    case Approx::ex2: return lanewise<Approx32<Approx::ex2, kFtz, kPerturb>>;
-    case Approx::lg2: return lanewise<Approx32<Approx::lg2, kFtz, kPerturb>>;
-    case Approx::rcp: return lanewise<Approx32<Approx::rcp, kFtz, kPerturb>>;
-    case Approx::rsqrt: return lanewise<Approx32<Approx::rsqrt, kFtz, kPerturb>>;
-    case Approx::sqrt: return lanewise<Approx32<Approx::sqrt, kFtz, kPerturb>>;
-    case Approx::sin: return lanewise<Approx32<Approx::sin, kFtz, kPerturb>>;
-    case Approx::cos: return lanewise<Approx32<Approx::cos, kFtz, kPerturb>>;
-    case Approx::tanh: return lanewise<Approx32<Approx::tanh, kFtz, kPerturb>>;
-    case Approx::div: return full ? lanewise<Div32<kFtz, true, kPerturb>> : lanewise<Div32<kFtz, false, kPerturb>>;
+    case Approx::ex2:
+      return lanewise<Approx32<Approx::ex2, kFtz, kPerturb>>;
+    case Approx::lg2:
+      return lanewise<Approx32<Approx::lg2, kFtz, kPerturb>>;
+    case Approx::rcp:
+      return lanewise<Approx32<Approx::rcp, kFtz, kPerturb>>;
+    case Approx::rsqrt:
+      return lanewise<Approx32<Approx::rsqrt, kFtz, kPerturb>>;
+    case Approx::sqrt:
+      return lanewise<Approx32<Approx::sqrt, kFtz, kPerturb>>;
+    case Approx::sin:
+      return lanewise<Approx32<Approx::sin, kFtz, kPerturb>>;
+    case Approx::cos:
+      return lanewise<Approx32<Approx::cos, kFtz, kPerturb>>;
+    case Approx::tanh:
+      return lanewise<Approx32<Approx::tanh, kFtz, kPerturb>>;
+    case Approx::div:
+      return full ? lanewise<Div32<kFtz, true, kPerturb>> : lanewise<Div32<kFtz, false, kPerturb>>;
   }
   return nullptr;
 }
@@ -85,9 +101,11 @@ Handler half_of(bool pair) {
 template <bool kPerturb>
 Handler half_handler(Approx op, bool bf16, bool pair) {
   if (op == Approx::ex2) {
-    return bf16 ? half_of<Approx::ex2, Format::bf16, kPerturb>(pair) : half_of<Approx::ex2, Format::f16, kPerturb>(pair);
+    return bf16 ? half_of<Approx::ex2, Format::bf16, kPerturb>(pair)
+                : half_of<Approx::ex2, Format::f16, kPerturb>(pair);
   }
-  return bf16 ? half_of<Approx::tanh, Format::bf16, kPerturb>(pair) : half_of<Approx::tanh, Format::f16, kPerturb>(pair);
+  return bf16 ? half_of<Approx::tanh, Format::bf16, kPerturb>(pair)
+              : half_of<Approx::tanh, Format::f16, kPerturb>(pair);
 }
 Handler approx_half(Approx op, bool bf16, bool pair, bool perturb) {
   return perturb ? half_handler<true>(op, bf16, pair) : half_handler<false>(op, bf16, pair);
@@ -134,8 +152,8 @@ void approximate_half(Decoder& d, const Instruction& i, Approx kind) {
   alu::emit_op(d, i, handler, t, {t}, pair ? 2 * kMufuCost : kMufuCost).imm = p.seed;
 }
 
-// f64: with ftz the hardware looks at the upper word of the operand only and leaves the lower one of the result
-// zero; without, the root is computed in full.
+// f64: with ftz the hardware looks at the upper word of the operand only and leaves the lower one of the
+// result zero; without, the root is computed in full.
 double flushed(double v) {
   return std::bit_cast<double>(numerics::flushed<numerics::Format::f64>(std::bit_cast<uint64_t>(v)));
 }
@@ -156,17 +174,39 @@ Step approx64(Warp& w, const Op& op, uint32_t lanes) {
 }
 }  // namespace
 
-void decode_div_approx_f32(Decoder& d, const Instruction& i) { approximate(d, i, Approx::div); }
-void decode_rcp_approx_f32(Decoder& d, const Instruction& i) { approximate(d, i, Approx::rcp); }
-void decode_sqrt_approx_f32(Decoder& d, const Instruction& i) { approximate(d, i, Approx::sqrt); }
-void decode_rsqrt_approx_f32(Decoder& d, const Instruction& i) { approximate(d, i, Approx::rsqrt); }
-void decode_sin_approx_f32(Decoder& d, const Instruction& i) { approximate(d, i, Approx::sin); }
-void decode_cos_approx_f32(Decoder& d, const Instruction& i) { approximate(d, i, Approx::cos); }
-void decode_lg2_approx_f32(Decoder& d, const Instruction& i) { approximate(d, i, Approx::lg2); }
-void decode_ex2_approx_f32(Decoder& d, const Instruction& i) { approximate(d, i, Approx::ex2); }
-void decode_tanh_approx_f32(Decoder& d, const Instruction& i) { approximate(d, i, Approx::tanh); }
-void decode_ex2_approx_half(Decoder& d, const Instruction& i) { approximate_half(d, i, Approx::ex2); }
-void decode_tanh_approx_half(Decoder& d, const Instruction& i) { approximate_half(d, i, Approx::tanh); }
+void decode_div_approx_f32(Decoder& d, const Instruction& i) {
+  approximate(d, i, Approx::div);
+}
+void decode_rcp_approx_f32(Decoder& d, const Instruction& i) {
+  approximate(d, i, Approx::rcp);
+}
+void decode_sqrt_approx_f32(Decoder& d, const Instruction& i) {
+  approximate(d, i, Approx::sqrt);
+}
+void decode_rsqrt_approx_f32(Decoder& d, const Instruction& i) {
+  approximate(d, i, Approx::rsqrt);
+}
+void decode_sin_approx_f32(Decoder& d, const Instruction& i) {
+  approximate(d, i, Approx::sin);
+}
+void decode_cos_approx_f32(Decoder& d, const Instruction& i) {
+  approximate(d, i, Approx::cos);
+}
+void decode_lg2_approx_f32(Decoder& d, const Instruction& i) {
+  approximate(d, i, Approx::lg2);
+}
+void decode_ex2_approx_f32(Decoder& d, const Instruction& i) {
+  approximate(d, i, Approx::ex2);
+}
+void decode_tanh_approx_f32(Decoder& d, const Instruction& i) {
+  approximate(d, i, Approx::tanh);
+}
+void decode_ex2_approx_half(Decoder& d, const Instruction& i) {
+  approximate_half(d, i, Approx::ex2);
+}
+void decode_tanh_approx_half(Decoder& d, const Instruction& i) {
+  approximate_half(d, i, Approx::tanh);
+}
 
 void decode_rcp_approx_f64(Decoder& d, const Instruction& i) {
   alu::emit_op(d, i, approx64<false, true>, Type::f64, {Type::f64}, kMufuCost);

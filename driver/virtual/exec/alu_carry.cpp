@@ -42,11 +42,16 @@ Handler by_carry(bool in, bool out) {
 template <CarryOp kOp>
 Handler by_type(isa::Type t, bool in, bool out) {
   switch (t) {
-    case isa::Type::u32: return by_carry<kOp, uint32_t>(in, out);
-    case isa::Type::s32: return by_carry<kOp, int32_t>(in, out);
-    case isa::Type::u64: return by_carry<kOp, uint64_t>(in, out);
-    case isa::Type::s64: return by_carry<kOp, int64_t>(in, out);
-    default: return nullptr;
+    case isa::Type::u32:
+      return by_carry<kOp, uint32_t>(in, out);
+    case isa::Type::s32:
+      return by_carry<kOp, int32_t>(in, out);
+    case isa::Type::u64:
+      return by_carry<kOp, uint64_t>(in, out);
+    case isa::Type::s64:
+      return by_carry<kOp, int64_t>(in, out);
+    default:
+      return nullptr;
   }
 }
 
@@ -54,10 +59,14 @@ Handler by_type(isa::Type t, bool in, bool out) {
 
 Handler carry_handler(CarryOp op, isa::Type t, bool carry_in, bool carry_out) {
   switch (op) {
-    case CarryOp::add: return by_type<CarryOp::add>(t, carry_in, carry_out);
-    case CarryOp::sub: return by_type<CarryOp::sub>(t, carry_in, carry_out);
-    case CarryOp::mad_lo: return by_type<CarryOp::mad_lo>(t, carry_in, carry_out);
-    case CarryOp::mad_hi: return by_type<CarryOp::mad_hi>(t, carry_in, carry_out);
+    case CarryOp::add:
+      return by_type<CarryOp::add>(t, carry_in, carry_out);
+    case CarryOp::sub:
+      return by_type<CarryOp::sub>(t, carry_in, carry_out);
+    case CarryOp::mad_lo:
+      return by_type<CarryOp::mad_lo>(t, carry_in, carry_out);
+    case CarryOp::mad_hi:
+      return by_type<CarryOp::mad_hi>(t, carry_in, carry_out);
   }
   return nullptr;
 }

@@ -43,23 +43,32 @@ Comparison of() {
 template <class T>
 Comparison integer_comparison(Cmp cmp) {
   switch (cmp) {
-    case Cmp::eq: return of<Compare<Cmp::eq, T>>();
-    case Cmp::ne: return of<Compare<Cmp::ne, T>>();
-    case Cmp::lt: return of<Compare<Cmp::lt, T>>();
-    case Cmp::le: return of<Compare<Cmp::le, T>>();
-    case Cmp::gt: return of<Compare<Cmp::gt, T>>();
-    case Cmp::ge: return of<Compare<Cmp::ge, T>>();
-    default: return {};
+    case Cmp::eq:
+      return of<Compare<Cmp::eq, T>>();
+    case Cmp::ne:
+      return of<Compare<Cmp::ne, T>>();
+    case Cmp::lt:
+      return of<Compare<Cmp::lt, T>>();
+    case Cmp::le:
+      return of<Compare<Cmp::le, T>>();
+    case Cmp::gt:
+      return of<Compare<Cmp::gt, T>>();
+    case Cmp::ge:
+      return of<Compare<Cmp::ge, T>>();
+    default:
+      return {};
   }
 }
 template <class T, bool kFtz>
 Comparison float_comparison(Cmp cmp) {
   switch (cmp) {
 #define PTXOPS_CASE(c) \
-  case Cmp::c: return of<Compare<Cmp::c, T, kFtz>>();
-    PTXOPS_CASE(eq) PTXOPS_CASE(ne) PTXOPS_CASE(lt) PTXOPS_CASE(le) PTXOPS_CASE(gt) PTXOPS_CASE(ge)
-    PTXOPS_CASE(equ) PTXOPS_CASE(neu) PTXOPS_CASE(ltu) PTXOPS_CASE(leu) PTXOPS_CASE(gtu) PTXOPS_CASE(geu)
-    PTXOPS_CASE(num) PTXOPS_CASE(nan)
+  case Cmp::c:         \
+    return of<Compare<Cmp::c, T, kFtz>>();
+    PTXOPS_CASE(eq)
+    PTXOPS_CASE(ne) PTXOPS_CASE(lt) PTXOPS_CASE(le) PTXOPS_CASE(gt) PTXOPS_CASE(ge) PTXOPS_CASE(equ)
+        PTXOPS_CASE(neu) PTXOPS_CASE(ltu) PTXOPS_CASE(leu) PTXOPS_CASE(gtu) PTXOPS_CASE(geu) PTXOPS_CASE(num)
+            PTXOPS_CASE(nan)
 #undef PTXOPS_CASE
   }
   return {};
@@ -68,15 +77,27 @@ Comparison float_comparison(Cmp cmp) {
 Comparison comparison(Cmp cmp, isa::Type t, bool ftz) {
   using isa::Type;
   switch (t) {
-    case Type::b16: case Type::u16: return integer_comparison<uint16_t>(cmp);
-    case Type::s16: return integer_comparison<int16_t>(cmp);
-    case Type::b32: case Type::u32: return integer_comparison<uint32_t>(cmp);
-    case Type::s32: return integer_comparison<int32_t>(cmp);
-    case Type::b64: case Type::u64: return integer_comparison<uint64_t>(cmp);
-    case Type::s64: return integer_comparison<int64_t>(cmp);
-    case Type::f32: return ftz ? float_comparison<float, true>(cmp) : float_comparison<float, false>(cmp);
-    case Type::f64: return float_comparison<double, false>(cmp);
-    default: return {};
+    case Type::b16:
+    case Type::u16:
+      return integer_comparison<uint16_t>(cmp);
+    case Type::s16:
+      return integer_comparison<int16_t>(cmp);
+    case Type::b32:
+    case Type::u32:
+      return integer_comparison<uint32_t>(cmp);
+    case Type::s32:
+      return integer_comparison<int32_t>(cmp);
+    case Type::b64:
+    case Type::u64:
+      return integer_comparison<uint64_t>(cmp);
+    case Type::s64:
+      return integer_comparison<int64_t>(cmp);
+    case Type::f32:
+      return ftz ? float_comparison<float, true>(cmp) : float_comparison<float, false>(cmp);
+    case Type::f64:
+      return float_comparison<double, false>(cmp);
+    default:
+      return {};
   }
 }
 
@@ -108,7 +129,9 @@ Step selp_step(Warp& w, const Op& op, uint32_t lanes) {
 }
 
 template <class T>
-struct SlctInt { PTXOPS_ALU T apply(T a, T b, int32_t c) { return c >= 0 ? a : b; } };
+struct SlctInt {
+  PTXOPS_ALU T apply(T a, T b, int32_t c) { return c >= 0 ? a : b; }
+};
 template <class T, bool kFtz>
 struct SlctFloat {
   PTXOPS_ALU T apply(T a, T b, float c) { return (kFtz ? flush(c) : c) >= 0.0f ? a : b; }
@@ -124,7 +147,9 @@ Handler slct_handler(isa::Type t, isa::Type selector, bool ftz) {
 Handler selp_handler(isa::Type t) {
   return isa::type_bits(t) == 64 ? selp_step<uint64_t> : selp_step<uint32_t>;
 }
-Handler set_handler() { return set_value; }
+Handler set_handler() {
+  return set_value;
+}
 
 }  // namespace ptxops::virt::alu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
@@ -180,21 +205,27 @@ Step set_pair(Warp& w, const Op& op, uint32_t lanes) {
   const uint32_t upper = alu::combine(combination, truth.upper(w, op), c);
   uint32_t* d = w.reg<uint32_t>(op.d);
   for (uint32_t i = 0; i < kLanes; ++i) {
-    const uint32_t value = ((lower >> i & 1) ? op.f & 0xffffu : 0) | ((upper >> i & 1) ? op.f & 0xffff0000u : 0);
+    const uint32_t value =
+        ((lower >> i & 1) ? op.f & 0xffffu : 0) | ((upper >> i & 1) ? op.f & 0xffff0000u : 0);
     if (lanes >> i & 1) d[i] = value;
   }
   return Step::next;
 }
 
-bool is_pair(Type t) { return t == Type::f16x2 || t == Type::bf16x2; }
-bool is_half(Type t) { return t == Type::f16 || t == Type::bf16 || is_pair(t); }
+bool is_pair(Type t) {
+  return t == Type::f16x2 || t == Type::bf16x2;
+}
+bool is_half(Type t) {
+  return t == Type::f16 || t == Type::bf16 || is_pair(t);
+}
 
 alu::Comparison comparison(Decoder& d, const Instruction& i, Type t) {
   const Cmp cmp = alu::cmp_from_token(i.choice("cmp"));
   const bool ftz = i.has("ftz");
   const alu::Comparison c = is_half(t) ? alu::Comparison{nullptr, alu::half_truth(cmp, t, ftz, false)}
                                        : HWY_DYNAMIC_DISPATCH(alu::comparison)(cmp, t, ftz);
-  if (c.truth == nullptr) d.refuse("comparison ." + std::string(i.choice("cmp")) + " does not apply to the type");
+  if (c.truth == nullptr)
+    d.refuse("comparison ." + std::string(i.choice("cmp")) + " does not apply to the type");
   return c;
 }
 const HalfPairTruth* pair_truth(Decoder& d, const Instruction& i, Type t) {
@@ -205,13 +236,21 @@ const HalfPairTruth* pair_truth(Decoder& d, const Instruction& i, Type t) {
 
 uint32_t true_value(Type t) {
   switch (t) {
-    case Type::f32: return 0x3f800000u;
-    case Type::f16: return 0x3c00u;
-    case Type::bf16: return 0x3f80u;
-    case Type::f16x2: return 0x3c003c00u;
-    case Type::bf16x2: return 0x3f803f80u;
-    case Type::u16: case Type::s16: return 0xffffu;
-    default: return ~0u;
+    case Type::f32:
+      return 0x3f800000u;
+    case Type::f16:
+      return 0x3c00u;
+    case Type::bf16:
+      return 0x3f80u;
+    case Type::f16x2:
+      return 0x3c003c00u;
+    case Type::bf16x2:
+      return 0x3f803f80u;
+    case Type::u16:
+    case Type::s16:
+      return 0xffffu;
+    default:
+      return ~0u;
   }
 }
 
@@ -259,14 +298,30 @@ void decode_comparison_to_value(Decoder& d, const Instruction& i) {
 }
 }  // namespace
 
-void decode_setp(Decoder& d, const Instruction& i) { decode_comparison_to_predicate(d, i); }
-void decode_setp_bool(Decoder& d, const Instruction& i) { decode_comparison_to_predicate(d, i); }
-void decode_setp_half(Decoder& d, const Instruction& i) { decode_comparison_to_predicate(d, i); }
-void decode_setp_half_bool(Decoder& d, const Instruction& i) { decode_comparison_to_predicate(d, i); }
-void decode_set(Decoder& d, const Instruction& i) { decode_comparison_to_value(d, i); }
-void decode_set_bool(Decoder& d, const Instruction& i) { decode_comparison_to_value(d, i); }
-void decode_set_half(Decoder& d, const Instruction& i) { decode_comparison_to_value(d, i); }
-void decode_set_half_bool(Decoder& d, const Instruction& i) { decode_comparison_to_value(d, i); }
+void decode_setp(Decoder& d, const Instruction& i) {
+  decode_comparison_to_predicate(d, i);
+}
+void decode_setp_bool(Decoder& d, const Instruction& i) {
+  decode_comparison_to_predicate(d, i);
+}
+void decode_setp_half(Decoder& d, const Instruction& i) {
+  decode_comparison_to_predicate(d, i);
+}
+void decode_setp_half_bool(Decoder& d, const Instruction& i) {
+  decode_comparison_to_predicate(d, i);
+}
+void decode_set(Decoder& d, const Instruction& i) {
+  decode_comparison_to_value(d, i);
+}
+void decode_set_bool(Decoder& d, const Instruction& i) {
+  decode_comparison_to_value(d, i);
+}
+void decode_set_half(Decoder& d, const Instruction& i) {
+  decode_comparison_to_value(d, i);
+}
+void decode_set_half_bool(Decoder& d, const Instruction& i) {
+  decode_comparison_to_value(d, i);
+}
 
 void decode_selp(Decoder& d, const Instruction& i) {
   const Type t = i.type();

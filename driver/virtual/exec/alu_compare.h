@@ -16,8 +16,8 @@ enum class Cmp : uint8_t { eq, ne, lt, le, gt, ge, equ, neu, ltu, leu, gtu, geu,
 
 // lo, ls, hi and hs are the unsigned names of lt, le, gt and ge.
 inline Cmp cmp_from_token(std::string_view s) {
-  constexpr std::string_view names[] = {"eq", "ne", "lt", "le", "gt", "ge", "equ", "neu",
-                                        "ltu", "leu", "gtu", "geu", "num", "nan"};
+  constexpr std::string_view names[] = {"eq",  "ne",  "lt",  "le",  "gt",  "ge",  "equ",
+                                        "neu", "ltu", "leu", "gtu", "geu", "num", "nan"};
   if (s == "lo") return Cmp::lt;
   if (s == "ls") return Cmp::le;
   if (s == "hi") return Cmp::gt;
@@ -36,20 +36,34 @@ struct Compare {
       b = flush(b);
     }
     switch (kCmp) {
-      case Cmp::eq: return a == b;
-      case Cmp::ne: return std::is_integral_v<T> ? a != b : (a < b) | (a > b);
-      case Cmp::lt: return a < b;
-      case Cmp::le: return a <= b;
-      case Cmp::gt: return a > b;
-      case Cmp::ge: return a >= b;
-      case Cmp::equ: return !((a < b) | (a > b));
-      case Cmp::neu: return a != b;
-      case Cmp::ltu: return !(a >= b);
-      case Cmp::leu: return !(a > b);
-      case Cmp::gtu: return !(a <= b);
-      case Cmp::geu: return !(a < b);
-      case Cmp::num: return (a == a) & (b == b);
-      case Cmp::nan: return (a != a) | (b != b);
+      case Cmp::eq:
+        return a == b;
+      case Cmp::ne:
+        return std::is_integral_v<T> ? a != b : (a < b) | (a > b);
+      case Cmp::lt:
+        return a < b;
+      case Cmp::le:
+        return a <= b;
+      case Cmp::gt:
+        return a > b;
+      case Cmp::ge:
+        return a >= b;
+      case Cmp::equ:
+        return !((a < b) | (a > b));
+      case Cmp::neu:
+        return a != b;
+      case Cmp::ltu:
+        return !(a >= b);
+      case Cmp::leu:
+        return !(a > b);
+      case Cmp::gtu:
+        return !(a <= b);
+      case Cmp::geu:
+        return !(a < b);
+      case Cmp::num:
+        return (a == a) & (b == b);
+      case Cmp::nan:
+        return (a != a) | (b != b);
     }
     return false;
   }
@@ -62,10 +76,14 @@ using Truth = uint32_t (*)(Warp& w, const Op& op);
 enum class BoolOp : uint8_t { none, and_, or_, xor_ };
 PTXOPS_ALU uint32_t combine(BoolOp op, uint32_t t, uint32_t c) {
   switch (op) {
-    case BoolOp::and_: return t & c;
-    case BoolOp::or_: return t | c;
-    case BoolOp::xor_: return t ^ c;
-    default: return t;
+    case BoolOp::and_:
+      return t & c;
+    case BoolOp::or_:
+      return t | c;
+    case BoolOp::xor_:
+      return t ^ c;
+    default:
+      return t;
   }
 }
 inline BoolOp bool_from_token(std::string_view s) {

@@ -27,10 +27,12 @@ template <bool kBf16, bool kFtz, bool kUpper>
 Truth by_cmp(Cmp cmp) {
   switch (cmp) {
 #define PTXOPS_CASE(c) \
-  case Cmp::c: return truth<Cmp::c, kBf16, kFtz, kUpper>;
-    PTXOPS_CASE(eq) PTXOPS_CASE(ne) PTXOPS_CASE(lt) PTXOPS_CASE(le) PTXOPS_CASE(gt) PTXOPS_CASE(ge)
-    PTXOPS_CASE(equ) PTXOPS_CASE(neu) PTXOPS_CASE(ltu) PTXOPS_CASE(leu) PTXOPS_CASE(gtu) PTXOPS_CASE(geu)
-    PTXOPS_CASE(num) PTXOPS_CASE(nan)
+  case Cmp::c:         \
+    return truth<Cmp::c, kBf16, kFtz, kUpper>;
+    PTXOPS_CASE(eq)
+    PTXOPS_CASE(ne) PTXOPS_CASE(lt) PTXOPS_CASE(le) PTXOPS_CASE(gt) PTXOPS_CASE(ge) PTXOPS_CASE(equ)
+        PTXOPS_CASE(neu) PTXOPS_CASE(ltu) PTXOPS_CASE(leu) PTXOPS_CASE(gtu) PTXOPS_CASE(geu) PTXOPS_CASE(num)
+            PTXOPS_CASE(nan)
 #undef PTXOPS_CASE
   }
   return nullptr;
@@ -45,8 +47,10 @@ Truth half_truth(Cmp cmp, isa::Type type, bool ftz, bool upper) {
       if (ftz) return upper ? by_cmp<false, true, true>(cmp) : by_cmp<false, true, false>(cmp);
       return upper ? by_cmp<false, false, true>(cmp) : by_cmp<false, false, false>(cmp);
     case isa::Type::bf16:
-    case isa::Type::bf16x2: return upper ? by_cmp<true, false, true>(cmp) : by_cmp<true, false, false>(cmp);
-    default: return nullptr;
+    case isa::Type::bf16x2:
+      return upper ? by_cmp<true, false, true>(cmp) : by_cmp<true, false, false>(cmp);
+    default:
+      return nullptr;
   }
 }
 

@@ -54,10 +54,18 @@ void decode_convert(Decoder& d, const Instruction& i) {
 }
 }  // namespace
 
-void decode_cvt_int(Decoder& d, const Instruction& i) { decode_convert(d, i); }
-void decode_cvt_float_to_int(Decoder& d, const Instruction& i) { decode_convert(d, i); }
-void decode_cvt_int_to_float(Decoder& d, const Instruction& i) { decode_convert(d, i); }
-void decode_cvt_float(Decoder& d, const Instruction& i) { decode_convert(d, i); }
+void decode_cvt_int(Decoder& d, const Instruction& i) {
+  decode_convert(d, i);
+}
+void decode_cvt_float_to_int(Decoder& d, const Instruction& i) {
+  decode_convert(d, i);
+}
+void decode_cvt_int_to_float(Decoder& d, const Instruction& i) {
+  decode_convert(d, i);
+}
+void decode_cvt_float(Decoder& d, const Instruction& i) {
+  decode_convert(d, i);
+}
 
 void decode_cvt_pack_half(Decoder& d, const Instruction& i) {
   const CvtPlan plan{i.type(0), Type::f32, flags_of(i)};
@@ -93,7 +101,11 @@ void decode_saturating_pack(Decoder& d, const Instruction& i, bool with_c) {
   op.imm = element[0] == 's';
 }
 }  // namespace
-void decode_cvt_pack(Decoder& d, const Instruction& i) { decode_saturating_pack(d, i, false); }
-void decode_cvt_pack_bytes(Decoder& d, const Instruction& i) { decode_saturating_pack(d, i, true); }
+void decode_cvt_pack(Decoder& d, const Instruction& i) {
+  decode_saturating_pack(d, i, false);
+}
+void decode_cvt_pack_bytes(Decoder& d, const Instruction& i) {
+  decode_saturating_pack(d, i, true);
+}
 
 }  // namespace ptxops::virt

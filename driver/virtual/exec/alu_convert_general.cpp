@@ -14,19 +14,29 @@ using numerics::Format;
 
 Format format_of(Type t) {
   switch (t) {
-    case Type::f16: case Type::f16x2: return Format::f16;
-    case Type::bf16: case Type::bf16x2: return Format::bf16;
-    case Type::f64: return Format::f64;
-    default: return Format::f32;
+    case Type::f16:
+    case Type::f16x2:
+      return Format::f16;
+    case Type::bf16:
+    case Type::bf16x2:
+      return Format::bf16;
+    case Type::f64:
+      return Format::f64;
+    default:
+      return Format::f32;
   }
 }
 
 double integral(double v, Round r) {
   switch (r) {
-    case Round::rz: return std::trunc(v);
-    case Round::rm: return std::floor(v);
-    case Round::rp: return std::ceil(v);
-    default: return std::nearbyint(v);
+    case Round::rz:
+      return std::trunc(v);
+    case Round::rm:
+      return std::floor(v);
+    case Round::rp:
+      return std::ceil(v);
+    default:
+      return std::nearbyint(v);
   }
 }
 
@@ -36,7 +46,9 @@ double as_f64(Type from, bool ftz, uint64_t bits) {
   return std::bit_cast<double>(numerics::convert(Format::f64, format_of(from), {}, bits));
 }
 
-i128 clamped(i128 v, i128 lo, i128 hi) { return v < lo ? lo : v > hi ? hi : v; }
+i128 clamped(i128 v, i128 lo, i128 hi) {
+  return v < lo ? lo : v > hi ? hi : v;
+}
 
 struct Range {
   i128 lo, hi;
@@ -45,7 +57,9 @@ Range range_of(bool is_signed, int bits) {
   const i128 one = 1;
   return is_signed ? Range{-(one << (bits - 1)), (one << (bits - 1)) - 1} : Range{0, (one << bits) - 1};
 }
-Range range_of(Type t) { return range_of(isa::is_signed(t), isa::type_bits(t)); }
+Range range_of(Type t) {
+  return range_of(isa::is_signed(t), isa::type_bits(t));
+}
 
 // NaN gives 0, or only the highest bit where the source is f64 or the result has 64 bits.
 uint64_t float_to_int(const CvtPlan& p, uint64_t bits) {

@@ -33,6 +33,8 @@ inline uint16_t integer_cost(isa::Type t, uint16_t cost = 2) {
   return static_cast<uint16_t>(isa::type_bits(t) == 64 ? 2 * cost : cost);
 }
 // Issue cycles of an operation at the full rate of 32 lanes a cycle, doubled for 64 bits.
-inline uint16_t simple_cost(isa::Type t) { return integer_cost(t, 1); }
+inline uint16_t simple_cost(isa::Type t) {
+  return integer_cost(t, 1);
+}
 
 }  // namespace ptxops::virt::alu

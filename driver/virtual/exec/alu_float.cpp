@@ -26,22 +26,33 @@ Handler of(FloatOp op) {
   // Neither division nor root takes .sat.
   constexpr FloatMode unclamped{.ftz = M.ftz};
   switch (op) {
-    case FloatOp::add: return lanewise<FAdd<T, M>>;
-    case FloatOp::sub: return lanewise<FSub<T, M>>;
-    case FloatOp::mul: return lanewise<FMul<T, M>>;
-    case FloatOp::fma: return lanewise<FFma<T, M>>;
-    case FloatOp::div: return lanewise<FDiv<T, unclamped>>;
-    case FloatOp::rcp: return lanewise<FRcp<T, unclamped>>;
-    case FloatOp::sqrt: return lanewise<FSqrt<T, unclamped>>;
-    case FloatOp::abs: return lanewise<FAbs<T, unclamped>>;
-    case FloatOp::neg: return lanewise<FNeg<T, unclamped>>;
-    case FloatOp::copysign: return lanewise<FCopysign<T>>;
+    case FloatOp::add:
+      return lanewise<FAdd<T, M>>;
+    case FloatOp::sub:
+      return lanewise<FSub<T, M>>;
+    case FloatOp::mul:
+      return lanewise<FMul<T, M>>;
+    case FloatOp::fma:
+      return lanewise<FFma<T, M>>;
+    case FloatOp::div:
+      return lanewise<FDiv<T, unclamped>>;
+    case FloatOp::rcp:
+      return lanewise<FRcp<T, unclamped>>;
+    case FloatOp::sqrt:
+      return lanewise<FSqrt<T, unclamped>>;
+    case FloatOp::abs:
+      return lanewise<FAbs<T, unclamped>>;
+    case FloatOp::neg:
+      return lanewise<FNeg<T, unclamped>>;
+    case FloatOp::copysign:
+      return lanewise<FCopysign<T>>;
   }
   return nullptr;
 }
 Handler float_handler(FloatOp op, bool is_f64, bool ftz, bool sat) {
   if (is_f64) return of<double, FloatMode{}>(op);
-  if (ftz) return sat ? of<float, FloatMode{.ftz = true, .sat = true}>(op) : of<float, FloatMode{.ftz = true}>(op);
+  if (ftz)
+    return sat ? of<float, FloatMode{.ftz = true, .sat = true}>(op) : of<float, FloatMode{.ftz = true}>(op);
   return sat ? of<float, FloatMode{.sat = true}>(op) : of<float, FloatMode{}>(op);
 }
 
@@ -73,16 +84,24 @@ Step test(Warp& w, const Op& op, uint32_t lanes) {
 template <class T>
 Handler test_of(FloatTest t) {
   switch (t) {
-    case FloatTest::finite: return test<FloatTest::finite, T>;
-    case FloatTest::infinite: return test<FloatTest::infinite, T>;
-    case FloatTest::number: return test<FloatTest::number, T>;
-    case FloatTest::notanumber: return test<FloatTest::notanumber, T>;
-    case FloatTest::normal: return test<FloatTest::normal, T>;
-    case FloatTest::subnormal: return test<FloatTest::subnormal, T>;
+    case FloatTest::finite:
+      return test<FloatTest::finite, T>;
+    case FloatTest::infinite:
+      return test<FloatTest::infinite, T>;
+    case FloatTest::number:
+      return test<FloatTest::number, T>;
+    case FloatTest::notanumber:
+      return test<FloatTest::notanumber, T>;
+    case FloatTest::normal:
+      return test<FloatTest::normal, T>;
+    case FloatTest::subnormal:
+      return test<FloatTest::subnormal, T>;
   }
   return nullptr;
 }
-Handler test_handler(FloatTest t, bool is_f64) { return is_f64 ? test_of<double>(t) : test_of<float>(t); }
+Handler test_handler(FloatTest t, bool is_f64) {
+  return is_f64 ? test_of<double>(t) : test_of<float>(t);
+}
 
 }  // namespace ptxops::virt::alu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
@@ -103,51 +122,106 @@ using isa::Type;
 // Issue cycles: f64 runs at half the rate of f32; the IEEE division, reciprocal and root are subroutines.
 constexpr uint16_t kDivideCost = 77, kRootCost = 56;
 uint16_t cost(FloatOp op, Type t) {
-  const uint16_t one = op == FloatOp::div || op == FloatOp::rcp ? kDivideCost : op == FloatOp::sqrt ? kRootCost : 1;
+  const uint16_t one = op == FloatOp::div || op == FloatOp::rcp ? kDivideCost
+                       : op == FloatOp::sqrt                    ? kRootCost
+                                                                : 1;
   return alu::simple_cost(t) * one;
 }
 
 void emit(Decoder& d, const Instruction& i, FloatOp kind, std::initializer_list<Type> sources) {
   const Type t = i.type();
-  const Handler h = HWY_DYNAMIC_DISPATCH(alu::float_handler)(kind, t == Type::f64, i.has("ftz"), i.has("sat"));
+  const Handler h =
+      HWY_DYNAMIC_DISPATCH(alu::float_handler)(kind, t == Type::f64, i.has("ftz"), i.has("sat"));
   Op& op = alu::emit_op(d, i, h, t, sources, cost(kind, t));
   alu::set_rounding(op, i.choice("rnd"));
 }
-void unary(Decoder& d, const Instruction& i, FloatOp op) { emit(d, i, op, {i.type()}); }
-void binary(Decoder& d, const Instruction& i, FloatOp op) { emit(d, i, op, {i.type(), i.type()}); }
-void ternary(Decoder& d, const Instruction& i) { emit(d, i, FloatOp::fma, {i.type(), i.type(), i.type()}); }
+void unary(Decoder& d, const Instruction& i, FloatOp op) {
+  emit(d, i, op, {i.type()});
+}
+void binary(Decoder& d, const Instruction& i, FloatOp op) {
+  emit(d, i, op, {i.type(), i.type()});
+}
+void ternary(Decoder& d, const Instruction& i) {
+  emit(d, i, FloatOp::fma, {i.type(), i.type(), i.type()});
+}
 
 void min_max(Decoder& d, const Instruction& i, bool max) {
   const Type t = i.type();
-  const Handler h = HWY_DYNAMIC_DISPATCH(alu::min_max_handler)(max, t == Type::f64, i.has("ftz"), i.has("NaN"),
-                                                               i.has("xorsign"));
+  const Handler h = HWY_DYNAMIC_DISPATCH(alu::min_max_handler)(max, t == Type::f64, i.has("ftz"),
+                                                               i.has("NaN"), i.has("xorsign"));
   alu::emit_op(d, i, h, t, {t, t}, alu::integer_cost(t));
 }
 }  // namespace
 
-void decode_add_f32(Decoder& d, const Instruction& i) { binary(d, i, FloatOp::add); }
-void decode_add_f64(Decoder& d, const Instruction& i) { binary(d, i, FloatOp::add); }
-void decode_sub_f32(Decoder& d, const Instruction& i) { binary(d, i, FloatOp::sub); }
-void decode_sub_f64(Decoder& d, const Instruction& i) { binary(d, i, FloatOp::sub); }
-void decode_mul_f32(Decoder& d, const Instruction& i) { binary(d, i, FloatOp::mul); }
-void decode_mul_f64(Decoder& d, const Instruction& i) { binary(d, i, FloatOp::mul); }
-void decode_fma_f32(Decoder& d, const Instruction& i) { ternary(d, i); }
-void decode_fma_f64(Decoder& d, const Instruction& i) { ternary(d, i); }
-void decode_div_f32(Decoder& d, const Instruction& i) { binary(d, i, FloatOp::div); }
-void decode_div_f64(Decoder& d, const Instruction& i) { binary(d, i, FloatOp::div); }
-void decode_rcp_f32(Decoder& d, const Instruction& i) { unary(d, i, FloatOp::rcp); }
-void decode_rcp_f64(Decoder& d, const Instruction& i) { unary(d, i, FloatOp::rcp); }
-void decode_sqrt_f32(Decoder& d, const Instruction& i) { unary(d, i, FloatOp::sqrt); }
-void decode_sqrt_f64(Decoder& d, const Instruction& i) { unary(d, i, FloatOp::sqrt); }
-void decode_abs_f32(Decoder& d, const Instruction& i) { unary(d, i, FloatOp::abs); }
-void decode_abs_f64(Decoder& d, const Instruction& i) { unary(d, i, FloatOp::abs); }
-void decode_neg_f32(Decoder& d, const Instruction& i) { unary(d, i, FloatOp::neg); }
-void decode_neg_f64(Decoder& d, const Instruction& i) { unary(d, i, FloatOp::neg); }
-void decode_copysign(Decoder& d, const Instruction& i) { binary(d, i, FloatOp::copysign); }
-void decode_min_f32(Decoder& d, const Instruction& i) { min_max(d, i, false); }
-void decode_min_f64(Decoder& d, const Instruction& i) { min_max(d, i, false); }
-void decode_max_f32(Decoder& d, const Instruction& i) { min_max(d, i, true); }
-void decode_max_f64(Decoder& d, const Instruction& i) { min_max(d, i, true); }
+void decode_add_f32(Decoder& d, const Instruction& i) {
+  binary(d, i, FloatOp::add);
+}
+void decode_add_f64(Decoder& d, const Instruction& i) {
+  binary(d, i, FloatOp::add);
+}
+void decode_sub_f32(Decoder& d, const Instruction& i) {
+  binary(d, i, FloatOp::sub);
+}
+void decode_sub_f64(Decoder& d, const Instruction& i) {
+  binary(d, i, FloatOp::sub);
+}
+void decode_mul_f32(Decoder& d, const Instruction& i) {
+  binary(d, i, FloatOp::mul);
+}
+void decode_mul_f64(Decoder& d, const Instruction& i) {
+  binary(d, i, FloatOp::mul);
+}
+void decode_fma_f32(Decoder& d, const Instruction& i) {
+  ternary(d, i);
+}
+void decode_fma_f64(Decoder& d, const Instruction& i) {
+  ternary(d, i);
+}
+void decode_div_f32(Decoder& d, const Instruction& i) {
+  binary(d, i, FloatOp::div);
+}
+void decode_div_f64(Decoder& d, const Instruction& i) {
+  binary(d, i, FloatOp::div);
+}
+void decode_rcp_f32(Decoder& d, const Instruction& i) {
+  unary(d, i, FloatOp::rcp);
+}
+void decode_rcp_f64(Decoder& d, const Instruction& i) {
+  unary(d, i, FloatOp::rcp);
+}
+void decode_sqrt_f32(Decoder& d, const Instruction& i) {
+  unary(d, i, FloatOp::sqrt);
+}
+void decode_sqrt_f64(Decoder& d, const Instruction& i) {
+  unary(d, i, FloatOp::sqrt);
+}
+void decode_abs_f32(Decoder& d, const Instruction& i) {
+  unary(d, i, FloatOp::abs);
+}
+void decode_abs_f64(Decoder& d, const Instruction& i) {
+  unary(d, i, FloatOp::abs);
+}
+void decode_neg_f32(Decoder& d, const Instruction& i) {
+  unary(d, i, FloatOp::neg);
+}
+void decode_neg_f64(Decoder& d, const Instruction& i) {
+  unary(d, i, FloatOp::neg);
+}
+void decode_copysign(Decoder& d, const Instruction& i) {
+  binary(d, i, FloatOp::copysign);
+}
+void decode_min_f32(Decoder& d, const Instruction& i) {
+  min_max(d, i, false);
+}
+void decode_min_f64(Decoder& d, const Instruction& i) {
+  min_max(d, i, false);
+}
+void decode_max_f32(Decoder& d, const Instruction& i) {
+  min_max(d, i, true);
+}
+void decode_max_f64(Decoder& d, const Instruction& i) {
+  min_max(d, i, true);
+}
 
 void decode_testp(Decoder& d, const Instruction& i) {
   const std::string_view test = i.choice("test");

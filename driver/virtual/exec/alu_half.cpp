@@ -1,5 +1,5 @@
-// Handlers and decoding of f16, f16x2, bf16 and bf16x2 arithmetic (PTX ISA 9.7.4). add, sub, mul and fma have lane
-// loops for their usual modes; .ftz, .sat and .oob go through the integers of numerics/soft_float.h.
+// Handlers and decoding of f16, f16x2, bf16 and bf16x2 arithmetic (PTX ISA 9.7.4). add, sub, mul and fma have
+// lane loops for their usual modes; .ftz, .sat and .oob go through the integers of numerics/soft_float.h.
 #include "driver/virtual/exec/alu_select.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -24,7 +24,8 @@ HWY_BEFORE_NAMESPACE();
 namespace ptxops::virt::alu::HWY_NAMESPACE {
 
 // One half, or (kPair) both of a 32-bit register.
-template <HalfOp kOp, Format F, FloatMode M, bool kPair> struct Half {
+template <HalfOp kOp, Format F, FloatMode M, bool kPair>
+struct Half {
   PTXOPS_ALU uint32_t one(uint32_t a, uint32_t b, uint32_t c) {
     return numerics::detail::operate<kOp, F, M>(static_cast<uint16_t>(a), static_cast<uint16_t>(b),
                                                 static_cast<uint16_t>(c));
@@ -35,22 +36,31 @@ template <HalfOp kOp, Format F, FloatMode M, bool kPair> struct Half {
     return lower | one(a >> 16, b >> 16, c >> 16) << 16;
   }
 };
-template <HalfOp kOp, Format F, FloatMode M, bool kPair> struct HalfBinary {
+template <HalfOp kOp, Format F, FloatMode M, bool kPair>
+struct HalfBinary {
   PTXOPS_ALU uint32_t apply(uint32_t a, uint32_t b) { return Half<kOp, F, M, kPair>::all(a, b, 0); }
 };
-template <Format F, FloatMode M, bool kPair> struct HalfFma {
-  PTXOPS_ALU uint32_t apply(uint32_t a, uint32_t b, uint32_t c) { return Half<HalfOp::fma, F, M, kPair>::all(a, b, c); }
+template <Format F, FloatMode M, bool kPair>
+struct HalfFma {
+  PTXOPS_ALU uint32_t apply(uint32_t a, uint32_t b, uint32_t c) {
+    return Half<HalfOp::fma, F, M, kPair>::all(a, b, c);
+  }
 };
 
 template <Format F, bool kPair>
 Handler by_op(HalfOp op, bool relu) {
   switch (op) {
-    case HalfOp::add: return lanewise<HalfBinary<HalfOp::add, F, FloatMode{}, kPair>>;
-    case HalfOp::sub: return lanewise<HalfBinary<HalfOp::sub, F, FloatMode{}, kPair>>;
-    case HalfOp::mul: return lanewise<HalfBinary<HalfOp::mul, F, FloatMode{}, kPair>>;
+    case HalfOp::add:
+      return lanewise<HalfBinary<HalfOp::add, F, FloatMode{}, kPair>>;
+    case HalfOp::sub:
+      return lanewise<HalfBinary<HalfOp::sub, F, FloatMode{}, kPair>>;
+    case HalfOp::mul:
+      return lanewise<HalfBinary<HalfOp::mul, F, FloatMode{}, kPair>>;
     case HalfOp::fma:
-      return relu ? lanewise<HalfFma<F, FloatMode{.relu = true}, kPair>> : lanewise<HalfFma<F, FloatMode{}, kPair>>;
-    default: return nullptr;
+      return relu ? lanewise<HalfFma<F, FloatMode{.relu = true}, kPair>>
+                  : lanewise<HalfFma<F, FloatMode{}, kPair>>;
+    default:
+      return nullptr;
   }
 }
 Handler half_handler(HalfOp op, bool bf16, bool pair, bool relu) {
@@ -59,9 +69,15 @@ Handler half_handler(HalfOp op, bool bf16, bool pair, bool relu) {
 }
 
 // The sign bits of op.f are cleared (abs) or flipped (neg).
-struct HalfAbs { PTXOPS_ALU uint32_t apply(const Op& op, uint32_t a) { return a & ~op.f; } };
-struct HalfNeg { PTXOPS_ALU uint32_t apply(const Op& op, uint32_t a) { return a ^ op.f; } };
-Handler sign_handler(bool abs) { return abs ? lanewise<HalfAbs> : lanewise<HalfNeg>; }
+struct HalfAbs {
+  PTXOPS_ALU uint32_t apply(const Op& op, uint32_t a) { return a & ~op.f; }
+};
+struct HalfNeg {
+  PTXOPS_ALU uint32_t apply(const Op& op, uint32_t a) { return a ^ op.f; }
+};
+Handler sign_handler(bool abs) {
+  return abs ? lanewise<HalfAbs> : lanewise<HalfNeg>;
+}
 
 }  // namespace ptxops::virt::alu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
@@ -79,11 +95,15 @@ using alu::HalfOp;
 using isa::Instruction;
 using isa::Type;
 
-bool is_pair(Type t) { return t == Type::f16x2 || t == Type::bf16x2; }
-bool is_bf16(Type t) { return t == Type::bf16 || t == Type::bf16x2; }
+bool is_pair(Type t) {
+  return t == Type::f16x2 || t == Type::bf16x2;
+}
+bool is_bf16(Type t) {
+  return t == Type::bf16 || t == Type::bf16x2;
+}
 
-// The value that out-of-bounds elements of a tensor copy are filled with (the bit pattern is not documented; the
-// copy engine of this device writes the same one): fma.oob gives 0 where an operand holds it.
+// The value that out-of-bounds elements of a tensor copy are filled with (the bit pattern is not documented;
+// the copy engine of this device writes the same one): fma.oob gives 0 where an operand holds it.
 constexpr uint32_t kOobNan = 0x7fff;
 
 struct GeneralPlan {
@@ -133,7 +153,8 @@ Step flushed_sign(Warp& w, const Op& op, uint32_t lanes) {
   for (uint32_t i = 0; i < kLanes; ++i) {
     if (!(lanes >> i & 1)) continue;
     const uint32_t lower = numerics::flushed<Format::f16>(static_cast<uint16_t>(a[i]));
-    const uint32_t v = lower | uint32_t{numerics::flushed<Format::f16>(static_cast<uint16_t>(a[i] >> 16))} << 16;
+    const uint32_t v = lower | uint32_t{numerics::flushed<Format::f16>(static_cast<uint16_t>(a[i] >> 16))}
+                                   << 16;
     d[i] = kAbs ? v & ~op.f : v ^ op.f;
   }
   return Step::next;
@@ -156,7 +177,8 @@ Step min_max(Warp& w, const Op& op, uint32_t lanes) {
     const uint32_t x = a[i], y = b[i];
     uint32_t r = numerics::min_max<F, M>(static_cast<uint16_t>(x), static_cast<uint16_t>(y));
     if (pair) {
-      r |= uint32_t{numerics::min_max<F, M>(static_cast<uint16_t>(x >> 16), static_cast<uint16_t>(y >> 16))} << 16;
+      r |= uint32_t{numerics::min_max<F, M>(static_cast<uint16_t>(x >> 16), static_cast<uint16_t>(y >> 16))}
+           << 16;
     }
     d[i] = r;
   }
@@ -166,9 +188,11 @@ template <Format F, bool kMax, bool kFtz>
 Handler min_max_handler(bool nan, bool xorsign) {
   using numerics::MinMaxMode;
   if (nan) {
-    return xorsign ? min_max<F, MinMaxMode{kMax, true, true, kFtz}> : min_max<F, MinMaxMode{kMax, true, false, kFtz}>;
+    return xorsign ? min_max<F, MinMaxMode{kMax, true, true, kFtz}>
+                   : min_max<F, MinMaxMode{kMax, true, false, kFtz}>;
   }
-  return xorsign ? min_max<F, MinMaxMode{kMax, false, true, kFtz}> : min_max<F, MinMaxMode{kMax, false, false, kFtz}>;
+  return xorsign ? min_max<F, MinMaxMode{kMax, false, true, kFtz}>
+                 : min_max<F, MinMaxMode{kMax, false, false, kFtz}>;
 }
 template <bool kMax>
 void decode_min_max(Decoder& d, const Instruction& i) {
@@ -181,14 +205,30 @@ void decode_min_max(Decoder& d, const Instruction& i) {
 }
 }  // namespace
 
-void decode_add_half(Decoder& d, const Instruction& i) { arithmetic(d, i, HalfOp::add); }
-void decode_sub_half(Decoder& d, const Instruction& i) { arithmetic(d, i, HalfOp::sub); }
-void decode_mul_half(Decoder& d, const Instruction& i) { arithmetic(d, i, HalfOp::mul); }
-void decode_fma_half(Decoder& d, const Instruction& i) { arithmetic(d, i, HalfOp::fma); }
-void decode_neg_half(Decoder& d, const Instruction& i) { sign(d, i, false); }
-void decode_abs_half(Decoder& d, const Instruction& i) { sign(d, i, true); }
-void decode_min_half(Decoder& d, const Instruction& i) { decode_min_max<false>(d, i); }
-void decode_max_half(Decoder& d, const Instruction& i) { decode_min_max<true>(d, i); }
+void decode_add_half(Decoder& d, const Instruction& i) {
+  arithmetic(d, i, HalfOp::add);
+}
+void decode_sub_half(Decoder& d, const Instruction& i) {
+  arithmetic(d, i, HalfOp::sub);
+}
+void decode_mul_half(Decoder& d, const Instruction& i) {
+  arithmetic(d, i, HalfOp::mul);
+}
+void decode_fma_half(Decoder& d, const Instruction& i) {
+  arithmetic(d, i, HalfOp::fma);
+}
+void decode_neg_half(Decoder& d, const Instruction& i) {
+  sign(d, i, false);
+}
+void decode_abs_half(Decoder& d, const Instruction& i) {
+  sign(d, i, true);
+}
+void decode_min_half(Decoder& d, const Instruction& i) {
+  decode_min_max<false>(d, i);
+}
+void decode_max_half(Decoder& d, const Instruction& i) {
+  decode_min_max<true>(d, i);
+}
 
 }  // namespace ptxops::virt
 #endif

@@ -1,7 +1,7 @@
 // Lane loops, compiled once for each SIMD target. A semantic is a struct with
 //   PTXOPS_ALU D apply(A a, B b, C c);            or with a first parameter `const Op& op`
-// `lanewise<S>` reads a, b, c, e (in this order) and writes d; `predicate<S>` (D = bool) writes predicate d, and
-// its complement to e where e is not 0.
+// `lanewise<S>` reads a, b, c, e (in this order) and writes d; `predicate<S>` (D = bool) writes predicate d,
+// and its complement to e where e is not 0.
 #if defined(PTXOPS_ALU_LANES_INL_H) == defined(HWY_TARGET_TOGGLE)
 #ifdef PTXOPS_ALU_LANES_INL_H
 #undef PTXOPS_ALU_LANES_INL_H
@@ -68,8 +68,8 @@ struct LoopsOf {
   template <size_t... k>
   PTXOPS_ALU D one(const Op& op, const void* const* p, uint32_t i, std::index_sequence<k...>) {
     if constexpr (kTakesOp) {
-      return S::apply(op, from_lane<Args>(
-                              static_cast<const LaneBits<Args>*>(__builtin_assume_aligned(p[k], 64))[i])...);
+      return S::apply(
+          op, from_lane<Args>(static_cast<const LaneBits<Args>*>(__builtin_assume_aligned(p[k], 64))[i])...);
     } else {
       return S::apply(
           from_lane<Args>(static_cast<const LaneBits<Args>*>(__builtin_assume_aligned(p[k], 64))[i])...);

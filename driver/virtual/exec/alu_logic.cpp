@@ -14,7 +14,20 @@
 #define PTXOPS_ALU_LOGIC_OPS
 namespace ptxops::virt::alu {
 enum class LogicOp : uint8_t {
-  and_, or_, xor_, not_, cnot, shl, shr, lop3, lop3_and, lop3_or, shf_l_clamp, shf_l_wrap, shf_r_clamp, shf_r_wrap
+  and_,
+  or_,
+  xor_,
+  not_,
+  cnot,
+  shl,
+  shr,
+  lop3,
+  lop3_and,
+  lop3_or,
+  shf_l_clamp,
+  shf_l_wrap,
+  shf_r_clamp,
+  shf_r_wrap
 };
 }  // namespace ptxops::virt::alu
 #endif
@@ -25,18 +38,24 @@ namespace ptxops::virt::alu::HWY_NAMESPACE {
 template <template <class> class S>
 Handler bits(isa::Type t) {
   switch (isa::type_bits(t)) {
-    case 16: return lanewise<S<uint16_t>>;
-    case 32: return lanewise<S<uint32_t>>;
-    default: return lanewise<S<uint64_t>>;
+    case 16:
+      return lanewise<S<uint16_t>>;
+    case 32:
+      return lanewise<S<uint32_t>>;
+    default:
+      return lanewise<S<uint64_t>>;
   }
 }
 
 Handler shift_right(isa::Type t) {
   if (!isa::is_signed(t)) return bits<Shr>(t);
   switch (isa::type_bits(t)) {
-    case 16: return lanewise<Shr<int16_t>>;
-    case 32: return lanewise<Shr<int32_t>>;
-    default: return lanewise<Shr<int64_t>>;
+    case 16:
+      return lanewise<Shr<int16_t>>;
+    case 32:
+      return lanewise<Shr<int32_t>>;
+    default:
+      return lanewise<Shr<int64_t>>;
   }
 }
 
@@ -58,33 +77,54 @@ Step lop3_bool(Warp& w, const Op& op, uint32_t lanes) {
 
 Handler logic_handler(LogicOp op, isa::Type t) {
   switch (op) {
-    case LogicOp::and_: return bits<And>(t);
-    case LogicOp::or_: return bits<Or>(t);
-    case LogicOp::xor_: return bits<Xor>(t);
-    case LogicOp::not_: return bits<Not>(t);
-    case LogicOp::cnot: return bits<Cnot>(t);
-    case LogicOp::shl: return bits<Shl>(t);
-    case LogicOp::shr: return shift_right(t);
-    case LogicOp::lop3: return lanewise<Lop3>;
-    case LogicOp::lop3_and: return lop3_bool<true>;
-    case LogicOp::lop3_or: return lop3_bool<false>;
-    case LogicOp::shf_l_clamp: return lanewise<Shf<true, true>>;
-    case LogicOp::shf_l_wrap: return lanewise<Shf<true, false>>;
-    case LogicOp::shf_r_clamp: return lanewise<Shf<false, true>>;
-    case LogicOp::shf_r_wrap: return lanewise<Shf<false, false>>;
+    case LogicOp::and_:
+      return bits<And>(t);
+    case LogicOp::or_:
+      return bits<Or>(t);
+    case LogicOp::xor_:
+      return bits<Xor>(t);
+    case LogicOp::not_:
+      return bits<Not>(t);
+    case LogicOp::cnot:
+      return bits<Cnot>(t);
+    case LogicOp::shl:
+      return bits<Shl>(t);
+    case LogicOp::shr:
+      return shift_right(t);
+    case LogicOp::lop3:
+      return lanewise<Lop3>;
+    case LogicOp::lop3_and:
+      return lop3_bool<true>;
+    case LogicOp::lop3_or:
+      return lop3_bool<false>;
+    case LogicOp::shf_l_clamp:
+      return lanewise<Shf<true, true>>;
+    case LogicOp::shf_l_wrap:
+      return lanewise<Shf<true, false>>;
+    case LogicOp::shf_r_clamp:
+      return lanewise<Shf<false, true>>;
+    case LogicOp::shf_r_wrap:
+      return lanewise<Shf<false, false>>;
   }
   return nullptr;
 }
 
 Handler prmt_handler(PrmtMode mode) {
   switch (mode) {
-    case PrmtMode::any: return lanewise<Prmt<PrmtMode::any>>;
-    case PrmtMode::f4e: return lanewise<Prmt<PrmtMode::f4e>>;
-    case PrmtMode::b4e: return lanewise<Prmt<PrmtMode::b4e>>;
-    case PrmtMode::rc8: return lanewise<Prmt<PrmtMode::rc8>>;
-    case PrmtMode::ecl: return lanewise<Prmt<PrmtMode::ecl>>;
-    case PrmtMode::ecr: return lanewise<Prmt<PrmtMode::ecr>>;
-    case PrmtMode::rc16: return lanewise<Prmt<PrmtMode::rc16>>;
+    case PrmtMode::any:
+      return lanewise<Prmt<PrmtMode::any>>;
+    case PrmtMode::f4e:
+      return lanewise<Prmt<PrmtMode::f4e>>;
+    case PrmtMode::b4e:
+      return lanewise<Prmt<PrmtMode::b4e>>;
+    case PrmtMode::rc8:
+      return lanewise<Prmt<PrmtMode::rc8>>;
+    case PrmtMode::ecl:
+      return lanewise<Prmt<PrmtMode::ecl>>;
+    case PrmtMode::ecr:
+      return lanewise<Prmt<PrmtMode::ecr>>;
+    case PrmtMode::rc16:
+      return lanewise<Prmt<PrmtMode::rc16>>;
   }
   return nullptr;
 }
@@ -104,7 +144,9 @@ using alu::PrmtMode;
 using isa::Instruction;
 using isa::Type;
 
-Handler logic_handler(LogicOp op, Type t) { return HWY_DYNAMIC_DISPATCH(alu::logic_handler)(op, t); }
+Handler logic_handler(LogicOp op, Type t) {
+  return HWY_DYNAMIC_DISPATCH(alu::logic_handler)(op, t);
+}
 
 template <LogicOp kOp>
 Step predicate_logic(Warp& w, const Op& op, uint32_t lanes) {
@@ -133,11 +175,21 @@ void unary(Decoder& d, const Instruction& i) {
 }
 }  // namespace
 
-void decode_and_(Decoder& d, const Instruction& i) { binary<LogicOp::and_>(d, i); }
-void decode_or_(Decoder& d, const Instruction& i) { binary<LogicOp::or_>(d, i); }
-void decode_xor_(Decoder& d, const Instruction& i) { binary<LogicOp::xor_>(d, i); }
-void decode_not_(Decoder& d, const Instruction& i) { unary<LogicOp::not_>(d, i); }
-void decode_cnot(Decoder& d, const Instruction& i) { unary<LogicOp::cnot>(d, i); }
+void decode_and_(Decoder& d, const Instruction& i) {
+  binary<LogicOp::and_>(d, i);
+}
+void decode_or_(Decoder& d, const Instruction& i) {
+  binary<LogicOp::or_>(d, i);
+}
+void decode_xor_(Decoder& d, const Instruction& i) {
+  binary<LogicOp::xor_>(d, i);
+}
+void decode_not_(Decoder& d, const Instruction& i) {
+  unary<LogicOp::not_>(d, i);
+}
+void decode_cnot(Decoder& d, const Instruction& i) {
+  unary<LogicOp::cnot>(d, i);
+}
 
 void decode_lop3(Decoder& d, const Instruction& i) {
   Op& op = alu::emit_op(d, i, logic_handler(LogicOp::lop3, Type::b32), Type::b32,
@@ -146,7 +198,8 @@ void decode_lop3(Decoder& d, const Instruction& i) {
 }
 // d|p, a, b, c, table, q
 void decode_lop3_bool(Decoder& d, const Instruction& i) {
-  if (i.operands[0].kind != isa::OperandKind::pair) d.refuse("lop3 with a Boolean operation needs destinations d|p");
+  if (i.operands[0].kind != isa::OperandKind::pair)
+    d.refuse("lop3 with a Boolean operation needs destinations d|p");
   const auto sources = i.operands.subspan(1, 3);
   const uint32_t a = d.src(sources[0], Type::b32), b = d.src(sources[1], Type::b32),
                  c = d.src(sources[2], Type::b32), q = d.src_pred(i.operands[5]);
@@ -186,7 +239,8 @@ void decode_prmt(Decoder& d, const Instruction& i) {
                          : mode == "ecr"  ? PrmtMode::ecr
                          : mode == "rc16" ? PrmtMode::rc16
                                           : PrmtMode::any;
-  alu::emit_op(d, i, HWY_DYNAMIC_DISPATCH(alu::prmt_handler)(which), Type::b32, {Type::b32, Type::b32, Type::b32}, 1);
+  alu::emit_op(d, i, HWY_DYNAMIC_DISPATCH(alu::prmt_handler)(which), Type::b32,
+               {Type::b32, Type::b32, Type::b32}, 1);
 }
 
 }  // namespace ptxops::virt

@@ -19,7 +19,10 @@ enum class MoveKind : uint8_t { copy, pack, unpack };
 HWY_BEFORE_NAMESPACE();
 namespace ptxops::virt::alu::HWY_NAMESPACE {
 
-template <class T> struct Copy { PTXOPS_ALU T apply(T a) { return a; } };
+template <class T>
+struct Copy {
+  PTXOPS_ALU T apply(T a) { return a; }
+};
 
 struct Wide128 {
   uint64_t lower, upper;
@@ -74,13 +77,17 @@ Step unpack(Warp& w, const Op& op, uint32_t lanes) {
 template <int kCount>
 Handler split_or_join(bool split, int element) {
   switch (element) {
-    case 8: return split ? unpack<kCount, 8> : pack<kCount, 8>;
-    case 16: return split ? unpack<kCount, 16> : pack<kCount, 16>;
-    case 32: return split ? unpack<kCount, 32> : pack<kCount, 32>;
+    case 8:
+      return split ? unpack<kCount, 8> : pack<kCount, 8>;
+    case 16:
+      return split ? unpack<kCount, 16> : pack<kCount, 16>;
+    case 32:
+      return split ? unpack<kCount, 32> : pack<kCount, 32>;
     case 64:
       if constexpr (kCount == 2) return split ? unpack<2, 64> : pack<2, 64>;
       return nullptr;
-    default: return nullptr;
+    default:
+      return nullptr;
   }
 }
 
@@ -113,19 +120,29 @@ constexpr uint64_t kClockKhz = 1'755'000;  // boost clock of the modelled device
 
 uint64_t clock_value(const Warp& w, Special s) {
   switch (s) {
-    case Special::clock_hi: return w.clock >> 32;
+    case Special::clock_hi:
+      return w.clock >> 32;
     case Special::globaltimer:
-    case Special::globaltimer_lo: return w.clock * 1'000'000 / kClockKhz;
-    case Special::globaltimer_hi: return (w.clock * 1'000'000 / kClockKhz) >> 32;
-    default: return w.clock;
+    case Special::globaltimer_lo:
+      return w.clock * 1'000'000 / kClockKhz;
+    case Special::globaltimer_hi:
+      return (w.clock * 1'000'000 / kClockKhz) >> 32;
+    default:
+      return w.clock;
   }
 }
 bool is_clock(const Operand& o) {
   if (o.kind != isa::OperandKind::special) return false;
   switch (o.special()) {
-    case Special::clock: case Special::clock_hi: case Special::clock64:
-    case Special::globaltimer: case Special::globaltimer_lo: case Special::globaltimer_hi: return true;
-    default: return false;
+    case Special::clock:
+    case Special::clock_hi:
+    case Special::clock64:
+    case Special::globaltimer:
+    case Special::globaltimer_lo:
+    case Special::globaltimer_hi:
+      return true;
+    default:
+      return false;
   }
 }
 // d = the clock that `f` names, as modelled time.
@@ -157,10 +174,14 @@ Handler move_handler(Decoder& d, MoveKind kind, Type t, size_t elements) {
 // Only for what move_handler accepts.
 Type element_type(Type whole, size_t count) {
   switch (isa::type_bits(whole) / static_cast<int>(count)) {
-    case 8: return Type::b8;
-    case 16: return Type::b16;
-    case 32: return Type::b32;
-    default: return Type::b64;
+    case 8:
+      return Type::b8;
+    case 16:
+      return Type::b16;
+    case 32:
+      return Type::b32;
+    default:
+      return Type::b64;
   }
 }
 

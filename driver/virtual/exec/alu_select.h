@@ -1,4 +1,5 @@
-// One list of SIMD targets for all ALU files: AVX-512, AVX2 and the baseline. Include before foreach_target.h.
+// One list of SIMD targets for all ALU files: AVX-512, AVX2 and the baseline. Include before
+// foreach_target.h.
 #pragma once
 
 #include <hwy/detect_targets.h>

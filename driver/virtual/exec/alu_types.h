@@ -16,10 +16,18 @@ using i128 = __int128;
 using u128 = unsigned __int128;
 
 // Values whose arithmetic is done by numerics/ on their bits.
-struct F16 { uint16_t bits; };
-struct BF16 { uint16_t bits; };
-struct F16x2 { uint32_t bits; };
-struct BF16x2 { uint32_t bits; };
+struct F16 {
+  uint16_t bits;
+};
+struct BF16 {
+  uint16_t bits;
+};
+struct F16x2 {
+  uint32_t bits;
+};
+struct BF16x2 {
+  uint32_t bits;
+};
 
 // Storage of one lane: 4 or 8 bytes, zero-extended.
 template <class T>

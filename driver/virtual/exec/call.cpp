@@ -1,5 +1,5 @@
-// Function calls: activations with a register frame and local memory of their own. Arguments and results are copied
-// between the caller's and the callee's .param variables or registers, lane by lane.
+// Function calls: activations with a register frame and local memory of their own. Arguments and results are
+// copied between the caller's and the callee's .param variables or registers, lane by lane.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -53,8 +53,8 @@ void grow_local(Warp& w, uint32_t needed) {
   auto shadow = std::make_unique<uint8_t[]>(size_t{size} * kLanes / 8);
   for (uint32_t lane = 0; lane < kLanes && w.local_size; ++lane) {
     std::memcpy(local.get() + size_t{lane} * size, w.local.get() + size_t{lane} * w.local_size, w.local_size);
-    std::memcpy(shadow.get() + size_t{lane} * size / 8, w.local_shadow.get() + size_t{lane} * w.local_size / 8,
-                w.local_size / 8);
+    std::memcpy(shadow.get() + size_t{lane} * size / 8,
+                w.local_shadow.get() + size_t{lane} * w.local_size / 8, w.local_size / 8);
   }
   w.local = std::move(local);
   w.local_shadow = std::move(shadow);
@@ -80,14 +80,16 @@ Step call(Warp& w, const Op& op, uint32_t lanes) {
   }
   const isa::Function& f = *callee->function;
   if (site.arguments.size() != f.params.size() || site.results.size() != f.returns.size())
-    return w.fault(op, -1, FaultKind::illegal_instruction,
-                   fmt::format("call of '{}' with {} arguments and {} results; it takes {} and returns {}", f.name,
-                               site.arguments.size(), site.results.size(), f.params.size(), f.returns.size()));
+    return w.fault(
+        op, -1, FaultKind::illegal_instruction,
+        fmt::format("call of '{}' with {} arguments and {} results; it takes {} and returns {}", f.name,
+                    site.arguments.size(), site.results.size(), f.params.size(), f.returns.size()));
   Frame* caller = s.frame;
   Frame* frame = enter_frame(w, *callee, &op, caller);
   if (!frame)
-    return w.fault(op, -1, FaultKind::illegal_instruction,
-                   fmt::format("calls nest too deep: more than {} bytes of local memory a thread", kLocalMax));
+    return w.fault(
+        op, -1, FaultKind::illegal_instruction,
+        fmt::format("calls nest too deep: more than {} bytes of local memory a thread", kLocalMax));
   for (size_t i = 0; i < site.arguments.size(); ++i)
     copy_value(w, *caller, site.arguments[i], *frame, place_of(*callee, *f.params[i]),
                static_cast<uint32_t>(f.params[i]->size), group);
@@ -122,7 +124,8 @@ Frame* enter_frame(Warp& w, const Code& code, const Op* call, Frame* caller) {
 
 void leave_frame(Warp& w, Frame& frame) {
   give_buffer(frame.regs, frame.code->frame_bytes);
-  const auto it = std::find_if(w.frames.begin(), w.frames.end(), [&](const auto& f) { return f.get() == &frame; });
+  const auto it =
+      std::find_if(w.frames.begin(), w.frames.end(), [&](const auto& f) { return f.get() == &frame; });
   w.frames.erase(it);
   // Activations of splits interleave: local memory is free again only above the topmost one left.
   w.local_used = 0;
@@ -157,7 +160,8 @@ void decode_call(Decoder& d, const isa::Instruction& in) {
   const auto parameter_type = [&](size_t i, isa::Type own) {
     const isa::Function& caller = *code.function;
     if (callee.kind == isa::OperandKind::function) return callee.function->params[i]->type;
-    if (signature.kind == isa::OperandKind::prototype) return caller.prototypes[signature.index].params[i].type;
+    if (signature.kind == isa::OperandKind::prototype)
+      return caller.prototypes[signature.index].params[i].type;
     if (signature.kind == isa::OperandKind::call_targets)
       return caller.call_target_lists[signature.index].functions[0]->params[i]->type;
     return own;
@@ -175,7 +179,8 @@ void decode_call(Decoder& d, const isa::Instruction& in) {
   if (callee.kind == isa::OperandKind::function) {
     const isa::Function* f = callee.function->alias_of ? callee.function->alias_of : callee.function;
     site.callee = decoder.program().code_of(*f);
-    if (!site.callee) d.refuse(fmt::format("function '{}' is declared but not defined in this module", f->name));
+    if (!site.callee)
+      d.refuse(fmt::format("function '{}' is declared but not defined in this module", f->name));
   } else {
     target = d.src(callee, isa::Type::u64);
   }

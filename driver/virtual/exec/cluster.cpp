@@ -10,7 +10,9 @@ namespace {
 
 constexpr uint8_t kFreshShared = 0xFF;  // NaN in every float format, as in fresh device memory
 
-size_t shared_bytes(const Cta& cta) { return cta.smem_end + kSharedReserved; }
+size_t shared_bytes(const Cta& cta) {
+  return cta.smem_end + kSharedReserved;
+}
 
 std::unique_ptr<Warp> make_warp(Cta& cta, const Grid& grid, uint32_t id) {
   auto warp = std::make_unique<Warp>();

@@ -122,6 +122,15 @@ inline void store_selected(uint32_t* to, const uint32_t* from, uint32_t lanes) {
   for (uint32_t m = lanes; m; m &= m - 1) to[std::countr_zero(m)] = from[std::countr_zero(m)];
 }
 
+// One 32-bit value for all of `lanes`.
+inline void fill_selected(uint32_t* to, uint32_t value, uint32_t lanes) {
+  if (lanes == kAllLanes) {
+    std::fill(to, to + kLanes, value);
+    return;
+  }
+  for (uint32_t m = lanes; m; m &= m - 1) to[std::countr_zero(m)] = value;
+}
+
 inline void store_predicate(uint32_t& to, uint32_t from, uint32_t lanes) {
   to = (to & ~lanes) | (from & lanes);
 }

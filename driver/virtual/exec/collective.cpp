@@ -61,13 +61,10 @@ struct VoteRule {
   }
   static void store(std::byte* regs, const Op& op, uint32_t lanes, const Operands& o) {
     uint32_t* d = reinterpret_cast<uint32_t*>(regs + op.d);
-    if (kMode != Vote::ballot) {
+    if (kMode != Vote::ballot)
       store_predicate(*d, o.result, lanes);
-    } else if (lanes == kAllLanes) {
-      std::fill(d, d + kLanes, o.result);
-    } else {
-      for (uint32_t m = lanes; m; m &= m - 1) d[std::countr_zero(m)] = o.result;
-    }
+    else
+      fill_selected(d, o.result, lanes);
   }
 };
 
@@ -110,8 +107,7 @@ struct ReduxRule {
     uint32_t result = 0;
   };
   static void load(Warp& w, const Op& op, uint32_t lanes, Operands& o) {
-    const uint32_t* a = w.reg<uint32_t>(op.a);
-    for (uint32_t m = lanes; m; m &= m - 1) o.value[std::countr_zero(m)] = a[std::countr_zero(m)];
+    store_selected(o.value, w.reg<uint32_t>(op.a), lanes);
   }
   static uint32_t combine(uint32_t x, uint32_t y) {
     const int32_t sx = static_cast<int32_t>(x), sy = static_cast<int32_t>(y);
@@ -136,13 +132,19 @@ struct ReduxRule {
     return 0;
   }
   static void compute(Operands& o, const Op&, uint32_t lanes) {
+    if (lanes == kAllLanes) {  // halves folded onto each other: loops that vectorise
+      for (uint32_t width = kLanes / 2; width; width /= 2)
+        for (uint32_t i = 0; i < width; ++i) o.value[i] = combine(o.value[i], o.value[i + width]);
+      o.result = o.value[0];
+      return;
+    }
     o.result = o.value[std::countr_zero(lanes)];
     for (uint32_t m = lanes & (lanes - 1); m; m &= m - 1)
       o.result = combine(o.result, o.value[std::countr_zero(m)]);
   }
   static void store(std::byte* regs, const Op& op, uint32_t lanes, const Operands& o) {
     uint32_t* d = reinterpret_cast<uint32_t*>(regs + op.d);
-    for (uint32_t m = lanes; m; m &= m - 1) d[std::countr_zero(m)] = o.result;
+    fill_selected(d, o.result, lanes);
   }
 };
 
@@ -159,14 +161,14 @@ struct ElectRule {
   }
   static void store(std::byte* regs, const Op& op, uint32_t lanes, const Operands& o) {
     uint32_t* d = reinterpret_cast<uint32_t*>(regs + op.d);
-    for (uint32_t m = lanes; m; m &= m - 1) d[std::countr_zero(m)] = o.leader;
+    fill_selected(d, o.leader, lanes);
     store_predicate(*reinterpret_cast<uint32_t*>(regs + op.e), 1u << o.leader, lanes);
   }
 };
 
 Step active_mask(Warp& w, const Op& op, uint32_t lanes) {
   uint32_t* d = w.reg<uint32_t>(op.d);
-  for (uint32_t m = lanes; m; m &= m - 1) d[std::countr_zero(m)] = lanes;
+  fill_selected(d, lanes, lanes);
   return Step::next;
 }
 

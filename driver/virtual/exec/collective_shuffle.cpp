@@ -25,42 +25,26 @@ struct ShuffleRule {
     store_selected(o.b, w.reg<uint32_t>(op.b), lanes);
     store_selected(o.c, w.reg<uint32_t>(op.c), lanes);
   }
-  // Source lane of `lane`, and whether it lies in range (else the lane reads itself).
-  static bool source(uint32_t lane, uint32_t b, uint32_t c, uint32_t& from) {
-    const uint32_t segment = c >> 8 & 31, clamp = c & 31;
-    const uint32_t max_lane = (lane & segment) | (clamp & ~segment);
-    const uint32_t min_lane = lane & segment;
-    b &= 31;
-    bool in_range = false;
-    switch (kMode) {
-      case Shuffle::up:
-        from = lane - b;
-        in_range = static_cast<int32_t>(from) >= static_cast<int32_t>(max_lane);
-        break;
-      case Shuffle::down:
-        from = lane + b;
-        in_range = from <= max_lane;
-        break;
-      case Shuffle::bfly:
-        from = lane ^ b;
-        in_range = from <= max_lane;
-        break;
-      case Shuffle::idx:
-        from = min_lane | (b & ~segment);
-        in_range = from <= max_lane;
-        break;
-    }
-    if (!in_range) from = lane;
-    return in_range;
-  }
+  // Without branches, so that the loops vectorise. A lane whose source is out of range reads itself.
   static void compute(Operands& o, const Op&, uint32_t lanes) {
-    o.p = 0;
+    alignas(64) uint32_t from[kLanes], in_range[kLanes];
     for (uint32_t i = 0; i < kLanes; ++i) {
-      if (!(lanes >> i & 1)) continue;
-      uint32_t from;
-      o.p |= uint32_t{source(i, o.b[i], o.c[i], from)} << i;
-      o.d[i] = lanes >> from & 1 ? o.a[from] : kUndefined;
+      const uint32_t segment = o.c[i] >> 8 & 31, clamp = o.c[i] & 31, b = o.b[i] & 31;
+      const int32_t limit = static_cast<int32_t>((i & segment) | (clamp & ~segment));
+      const int32_t source = static_cast<int32_t>(kMode == Shuffle::up     ? i - b
+                                                  : kMode == Shuffle::down ? i + b
+                                                  : kMode == Shuffle::bfly ? i ^ b
+                                                                           : (i & segment) | (b & ~segment));
+      const bool ok = kMode == Shuffle::up ? source >= limit : source <= limit;
+      in_range[i] = ok ? 1u << i : 0;
+      from[i] = ok ? static_cast<uint32_t>(source) : i;
     }
+    o.p = 0;
+    for (uint32_t i = 0; i < kLanes; ++i) o.p |= in_range[i];
+    for (uint32_t i = 0; i < kLanes; ++i) o.d[i] = o.a[from[i] & 31];
+    if (lanes == kAllLanes) return;
+    for (uint32_t i = 0; i < kLanes; ++i)
+      if (!(lanes >> (from[i] & 31) & 1)) o.d[i] = kUndefined;
   }
   static void store(std::byte* regs, const Op& op, uint32_t lanes, const Operands& o) {
     store_selected(reinterpret_cast<uint32_t*>(regs + op.d), o.d, lanes);

@@ -1,6 +1,6 @@
 // Control flow. Lanes of a warp that take different ways become splits; they meet again at the immediate
-// post-dominator of the branch, where a join op stands. A spin in one split cannot starve another: the scheduler
-// rotates between runnable splits of a warp.
+// post-dominator of the branch, where a join op stands. A spin in one split cannot starve another: the
+// scheduler rotates between runnable splits of a warp.
 #include "driver/virtual/exec/control.h"
 
 #include <fmt/format.h>
@@ -114,8 +114,9 @@ Step brx_idx(Warp& w, const Op& op, uint32_t lanes) {
   const uint32_t first = index[__builtin_ctz(lanes)];
   for (uint32_t m = lanes; m; m &= m - 1)
     if (index[__builtin_ctz(m)] >= table.size())
-      return w.fault(op, __builtin_ctz(m), FaultKind::illegal_instruction,
-                     fmt::format("brx.idx index {} of a table with {} targets", index[__builtin_ctz(m)], table.size()));
+      return w.fault(
+          op, __builtin_ctz(m), FaultKind::illegal_instruction,
+          fmt::format("brx.idx index {} of a table with {} targets", index[__builtin_ctz(m)], table.size()));
   uint32_t same = 0;
   for (uint32_t m = lanes; m; m &= m - 1)
     if (index[__builtin_ctz(m)] == first) same |= m & -m;
@@ -157,7 +158,9 @@ Step join(Warp& w, const Op& op, uint32_t) {
   return Step::next;
 }
 
-Step exit_thread(Warp& w, const Op&, uint32_t lanes) { return w.exit_lanes(lanes); }
+Step exit_thread(Warp& w, const Op&, uint32_t lanes) {
+  return w.exit_lanes(lanes);
+}
 
 Step ret(Warp& w, const Op&, uint32_t lanes) {
   Split& s = *w.split;
@@ -218,7 +221,11 @@ void emit_end(FunctionDecoder& decoder, uint32_t line) {
   op.line = line;
 }
 
-void decode_exit_(Decoder& d, const isa::Instruction&) { d.emit(exit_thread); }
-void decode_ret(Decoder& d, const isa::Instruction&) { d.emit(ret); }
+void decode_exit_(Decoder& d, const isa::Instruction&) {
+  d.emit(exit_thread);
+}
+void decode_ret(Decoder& d, const isa::Instruction&) {
+  d.emit(ret);
+}
 
 }  // namespace ptxops::virt

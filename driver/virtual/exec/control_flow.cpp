@@ -1,5 +1,5 @@
-// Basic blocks and immediate post-dominators (Cooper, Harvey & Kennedy, "A simple, fast dominance algorithm", on
-// the reversed graph).
+// Basic blocks and immediate post-dominators (Cooper, Harvey & Kennedy, "A simple, fast dominance algorithm",
+// on the reversed graph).
 #include <algorithm>
 
 #include "driver/virtual/exec/program.h"
@@ -62,7 +62,8 @@ ControlFlow analyze(const isa::Function& f) {
     if ((!is_branch(in) && !ends_thread(in)) || in.guard >= 0) successors[b].push_back(block_of[last + 1]);
     for (uint32_t s : successors[b]) predecessors[s].push_back(b);
   }
-  // Reverse post-order of the reversed graph, from the exit. Blocks that cannot reach it (infinite loops) stay out.
+  // Reverse post-order of the reversed graph, from the exit. Blocks that cannot reach it (infinite loops)
+  // stay out.
   std::vector<uint32_t> order, number(count + 1, UINT32_MAX), next(count + 1, 0), stack{exit};
   std::vector<bool> seen(count + 1, false);
   seen[exit] = true;

@@ -1,6 +1,6 @@
 // From an isa::Instruction to Ops. Each row of isa/instructions.def with id `x` has one function
-// `void decode_x(Decoder&, const isa::Instruction&)`, defined in the chapter file that executes it. A row whose
-// function is missing is refused at module load.
+// `void decode_x(Decoder&, const isa::Instruction&)`, defined in the chapter file that executes it. A row
+// whose function is missing is refused at module load.
 #pragma once
 
 #include <memory>
@@ -28,8 +28,8 @@ class Decoder {
   // immediate, or the special register. Where the register is wider than the type (legal for st, cvt, ...), a
   // conversion to a temporary is emitted first, so a handler always finds exactly size(type) rounded up to 4.
   virtual uint32_t src(const isa::Operand& operand, isa::Type type) = 0;
-  // Offset of the slot to write a value of `type` to; where the register is wider (legal for ld, cvt, ...), an
-  // extension by the type's signedness is emitted behind the op. A sink `_` gets a scratch slot.
+  // Offset of the slot to write a value of `type` to; where the register is wider (legal for ld, cvt, ...),
+  // an extension by the type's signedness is emitted behind the op. A sink `_` gets a scratch slot.
   virtual uint32_t dst(const isa::Operand& operand, isa::Type type) = 0;
   // Predicate slots. src_pred folds `!p` into a temporary.
   virtual uint32_t src_pred(const isa::Operand& operand) = 0;
@@ -43,17 +43,20 @@ class Decoder {
   // 32-bit register; a constant slot if it is a symbol or an immediate); displacement goes to `displacement`.
   virtual uint32_t address(const isa::Operand& operand, int64_t& displacement) = 0;
 
-  // Appends an op with the instruction's guard, line and the given handler; fill d/a/b/c/e/f/imm/cost afterwards.
+  // Appends an op with the instruction's guard, line and the given handler; fill d/a/b/c/e/f/imm/cost
+  // afterwards.
   virtual Op& emit(Handler handler) = 0;
 
   // Storage that lives as long as the program, for payloads that do not fit in an Op.
-  template <class T> T* keep(T value) {
+  template <class T>
+  T* keep(T value) {
     auto owned = std::make_shared<T>(std::move(value));
     T* raw = owned.get();
     keep_alive(std::move(owned));
     return raw;
   }
-  [[noreturn]] virtual void refuse(const std::string& what) = 0;  // throws DecodeError with the instruction's line
+  [[noreturn]] virtual void refuse(
+      const std::string& what) = 0;  // throws DecodeError with the instruction's line
 
  protected:
   virtual void keep_alive(std::shared_ptr<void>) = 0;

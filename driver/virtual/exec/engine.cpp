@@ -120,11 +120,13 @@ void Engine::Impl::run() {
     lock.lock();
     const auto now = Clock::now();
     if (moved) active->last_progress = now;
-    if (cluster && spin_limit > 0 && now - active->last_progress > std::chrono::duration<double>(spin_limit)) {
-      grid.record({FaultKind::timeout,
-                   fmt::format("timeout: every running cluster of kernel {} has only been spinning for {} s of wall "
-                               "time (PTXOPS_VIRTUAL_SPIN_LIMIT)",
-                               grid.kernel().name, spin_limit)});
+    if (cluster && spin_limit > 0 &&
+        now - active->last_progress > std::chrono::duration<double>(spin_limit)) {
+      grid.record(
+          {FaultKind::timeout,
+           fmt::format("timeout: every running cluster of kernel {} has only been spinning for {} s of wall "
+                       "time (PTXOPS_VIRTUAL_SPIN_LIMIT)",
+                       grid.kernel().name, spin_limit)});
       lock.unlock();
       cluster.reset();
       lock.lock();
@@ -173,7 +175,8 @@ uint32_t Engine::ctas_per_sm(const Kernel& kernel, uint32_t threads, uint32_t dy
   if (threads == 0 || threads > 1024 || kernel.static_smem + dynamic_smem > kSharedOptinMax) return 0;
   constexpr uint32_t kRegistersPerSm = 65536, kWarpsPerSm = 64, kCtasPerSm = 32, kSmemPerSm = 233472;
   const uint32_t warps = (threads + kLanes - 1) / kLanes;
-  const uint32_t registers = std::max(1u, (kernel.registers * kLanes + 255) / 256 * 256 * ((warps + 3) / 4 * 4));
+  const uint32_t registers =
+      std::max(1u, (kernel.registers * kLanes + 255) / 256 * 256 * ((warps + 3) / 4 * 4));
   const uint32_t smem = (kSharedReserved + kernel.static_smem + dynamic_smem + 127) / 128 * 128;
   return std::min({kCtasPerSm, kWarpsPerSm / warps, kRegistersPerSm / registers, kSmemPerSm / smem});
 }
@@ -206,10 +209,11 @@ std::string Engine::refuse(const LaunchDesc& d) {
     return fmt::format("{} bytes of static and {} of dynamic shared memory; at most {}", k.static_smem,
                        d.dynamic_smem, kSharedOptinMax);
   if (ctas_per_sm(k, static_cast<uint32_t>(d.block.count()), d.dynamic_smem) == 0)
-    return fmt::format("kernel '{}' with {} threads of {} registers does not fit on an SM", k.name, d.block.count(),
-                       k.registers);
+    return fmt::format("kernel '{}' with {} threads of {} registers does not fit on an SM", k.name,
+                       d.block.count(), k.registers);
   if (d.params.size() != k.param_bytes)
-    return fmt::format("{} bytes of parameters; kernel '{}' takes {}", d.params.size(), k.name, k.param_bytes);
+    return fmt::format("{} bytes of parameters; kernel '{}' takes {}", d.params.size(), k.name,
+                       k.param_bytes);
   return {};
 }
 

@@ -13,12 +13,12 @@ class Engine {
   // One pool for the process; PTXOPS_VIRTUAL_THREADS workers (default: one a core).
   static Engine& get();
 
-  // Starts a grid. The launch must have been checked (launch.cpp of the API). `done` is called exactly once, from
-  // a worker thread, without locks held; it may submit further grids.
+  // Starts a grid. The launch must have been checked (launch.cpp of the API). `done` is called exactly once,
+  // from a worker thread, without locks held; it may submit further grids.
   void submit(LaunchDesc desc, std::function<void(const LaunchResult&)> done);
 
-  // Why the launch cannot run, or empty: block and grid sizes, shared memory, cluster shape against the kernel's
-  // directives. The text names expected and actual values.
+  // Why the launch cannot run, or empty: block and grid sizes, shared memory, cluster shape against the
+  // kernel's directives. The text names expected and actual values.
   static std::string refuse(const LaunchDesc& desc);
 
   // CTAs of `threads` threads and `dynamic_smem` bytes that fit on one SM at once; 0 when none fits.

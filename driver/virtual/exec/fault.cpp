@@ -6,16 +6,26 @@ namespace ptxops::virt {
 
 const char* name(FaultKind kind) {
   switch (kind) {
-    case FaultKind::none: return "none";
-    case FaultKind::illegal_address: return "illegal address";
-    case FaultKind::misaligned: return "misaligned address";
-    case FaultKind::never_written: return "read of never-written memory";
-    case FaultKind::illegal_instruction: return "illegal instruction";
-    case FaultKind::barrier: return "barrier misuse";
-    case FaultKind::deadlock: return "deadlock";
-    case FaultKind::timeout: return "timeout";
-    case FaultKind::trap: return "trap";
-    case FaultKind::unsupported: return "unsupported";
+    case FaultKind::none:
+      return "none";
+    case FaultKind::illegal_address:
+      return "illegal address";
+    case FaultKind::misaligned:
+      return "misaligned address";
+    case FaultKind::never_written:
+      return "read of never-written memory";
+    case FaultKind::illegal_instruction:
+      return "illegal instruction";
+    case FaultKind::barrier:
+      return "barrier misuse";
+    case FaultKind::deadlock:
+      return "deadlock";
+    case FaultKind::timeout:
+      return "timeout";
+    case FaultKind::trap:
+      return "trap";
+    case FaultKind::unsupported:
+      return "unsupported";
   }
   return "unknown";
 }
@@ -23,8 +33,8 @@ const char* name(FaultKind kind) {
 Step Warp::fault(const Op& op, int lane, FaultKind kind, const std::string& what) {
   Grid& grid = *cta->cluster->grid;
   const Dim3& block = grid.desc.block;
-  std::string text = fmt::format("{}: {}\n  kernel {}, CTA ({},{},{}), warp {}", name(kind), what, grid.kernel().name,
-                                 cta->id.x, cta->id.y, cta->id.z, id);
+  std::string text = fmt::format("{}: {}\n  kernel {}, CTA ({},{},{}), warp {}", name(kind), what,
+                                 grid.kernel().name, cta->id.x, cta->id.y, cta->id.z, id);
   if (lane >= 0) {
     const uint32_t thread = id * kLanes + static_cast<uint32_t>(lane);
     text += fmt::format(", lane {}, thread ({},{},{})", lane, thread % block.x, thread / block.x % block.y,

@@ -27,43 +27,78 @@ uint64_t uniform_special(const Warp& w, isa::Special s) {
   const LaunchDesc& d = grid.desc;
   const Dim3& c = d.cluster;
   switch (s) {
-    case Special::ntid_x: return d.block.x;
-    case Special::ntid_y: return d.block.y;
-    case Special::ntid_z: return d.block.z;
-    case Special::ctaid_x: return cta.id.x;
-    case Special::ctaid_y: return cta.id.y;
-    case Special::ctaid_z: return cta.id.z;
-    case Special::nctaid_x: return d.grid.x;
-    case Special::nctaid_y: return d.grid.y;
-    case Special::nctaid_z: return d.grid.z;
-    case Special::clusterid_x: return cluster.id.x;
-    case Special::clusterid_y: return cluster.id.y;
-    case Special::clusterid_z: return cluster.id.z;
-    case Special::nclusterid_x: return d.grid.x / c.x;
-    case Special::nclusterid_y: return d.grid.y / c.y;
-    case Special::nclusterid_z: return d.grid.z / c.z;
-    case Special::cluster_ctaid_x: return cta.id.x % c.x;
-    case Special::cluster_ctaid_y: return cta.id.y % c.y;
-    case Special::cluster_ctaid_z: return cta.id.z % c.z;
-    case Special::cluster_nctaid_x: return c.x;
-    case Special::cluster_nctaid_y: return c.y;
-    case Special::cluster_nctaid_z: return c.z;
-    case Special::cluster_ctarank: return cta.rank;
-    case Special::cluster_nctarank: return cluster.cta_count();
-    case Special::is_explicit_cluster: return d.explicit_cluster ? kAllLanes : 0;
-    case Special::warpid: return w.id;
-    case Special::nwarpid: return 64;
-    case Special::smid: return cta.sm;
-    case Special::nsmid: return d.sm_count;
-    case Special::gridid: return grid.id;
+    case Special::ntid_x:
+      return d.block.x;
+    case Special::ntid_y:
+      return d.block.y;
+    case Special::ntid_z:
+      return d.block.z;
+    case Special::ctaid_x:
+      return cta.id.x;
+    case Special::ctaid_y:
+      return cta.id.y;
+    case Special::ctaid_z:
+      return cta.id.z;
+    case Special::nctaid_x:
+      return d.grid.x;
+    case Special::nctaid_y:
+      return d.grid.y;
+    case Special::nctaid_z:
+      return d.grid.z;
+    case Special::clusterid_x:
+      return cluster.id.x;
+    case Special::clusterid_y:
+      return cluster.id.y;
+    case Special::clusterid_z:
+      return cluster.id.z;
+    case Special::nclusterid_x:
+      return d.grid.x / c.x;
+    case Special::nclusterid_y:
+      return d.grid.y / c.y;
+    case Special::nclusterid_z:
+      return d.grid.z / c.z;
+    case Special::cluster_ctaid_x:
+      return cta.id.x % c.x;
+    case Special::cluster_ctaid_y:
+      return cta.id.y % c.y;
+    case Special::cluster_ctaid_z:
+      return cta.id.z % c.z;
+    case Special::cluster_nctaid_x:
+      return c.x;
+    case Special::cluster_nctaid_y:
+      return c.y;
+    case Special::cluster_nctaid_z:
+      return c.z;
+    case Special::cluster_ctarank:
+      return cta.rank;
+    case Special::cluster_nctarank:
+      return cluster.cta_count();
+    case Special::is_explicit_cluster:
+      return d.explicit_cluster ? kAllLanes : 0;
+    case Special::warpid:
+      return w.id;
+    case Special::nwarpid:
+      return 64;
+    case Special::smid:
+      return cta.sm;
+    case Special::nsmid:
+      return d.sm_count;
+    case Special::gridid:
+      return grid.id;
     case Special::total_smem_size:
-    case Special::aggr_smem_size: return kSharedReserved + grid.smem_bytes;
-    case Special::dynamic_smem_size: return d.dynamic_smem;
-    case Special::reserved_smem_offset_begin: return 0;
+    case Special::aggr_smem_size:
+      return kSharedReserved + grid.smem_bytes;
+    case Special::dynamic_smem_size:
+      return d.dynamic_smem;
+    case Special::reserved_smem_offset_begin:
+      return 0;
     case Special::reserved_smem_offset_end:
-    case Special::reserved_smem_offset_cap: return kSharedReserved;
-    case Special::warp_sz: return kLanes;
-    default: return 0;  // fourth components, performance monitors, environment registers
+    case Special::reserved_smem_offset_cap:
+      return kSharedReserved;
+    case Special::warp_sz:
+      return kLanes;
+    default:
+      return 0;  // fourth components, performance monitors, environment registers
   }
 }
 
@@ -74,16 +109,35 @@ void fill_special(const Warp& w, std::byte* slot, isa::Special s) {
   for (uint32_t lane = 0; lane < kLanes; ++lane) {
     const uint32_t thread = w.id * kLanes + lane;
     switch (s) {
-      case Special::tid_x: out[lane] = thread % block.x; continue;
-      case Special::tid_y: out[lane] = thread / block.x % block.y; continue;
-      case Special::tid_z: out[lane] = thread / block.x / block.y; continue;
-      case Special::laneid: out[lane] = lane; continue;
-      case Special::lanemask_eq: out[lane] = 1u << lane; continue;
-      case Special::lanemask_lt: out[lane] = (1u << lane) - 1; continue;
-      case Special::lanemask_le: out[lane] = (2u << lane) - 1; continue;
-      case Special::lanemask_ge: out[lane] = ~((1u << lane) - 1); continue;
-      case Special::lanemask_gt: out[lane] = ~((2u << lane) - 1); continue;
-      default: break;
+      case Special::tid_x:
+        out[lane] = thread % block.x;
+        continue;
+      case Special::tid_y:
+        out[lane] = thread / block.x % block.y;
+        continue;
+      case Special::tid_z:
+        out[lane] = thread / block.x / block.y;
+        continue;
+      case Special::laneid:
+        out[lane] = lane;
+        continue;
+      case Special::lanemask_eq:
+        out[lane] = 1u << lane;
+        continue;
+      case Special::lanemask_lt:
+        out[lane] = (1u << lane) - 1;
+        continue;
+      case Special::lanemask_le:
+        out[lane] = (2u << lane) - 1;
+        continue;
+      case Special::lanemask_ge:
+        out[lane] = ~((1u << lane) - 1);
+        continue;
+      case Special::lanemask_gt:
+        out[lane] = ~((2u << lane) - 1);
+        continue;
+      default:
+        break;
     }
     if (isa::special_type(s) == isa::Type::pred) {
       *out = static_cast<uint32_t>(uniform_special(w, s));
@@ -121,7 +175,8 @@ std::byte* take_buffer(size_t bytes) {
     free_buffers.pop_back();
     return b;
   }
-  void* b = std::aligned_alloc(kBufferAlignment, (bytes + kBufferAlignment - 1) / kBufferAlignment * kBufferAlignment);
+  void* b = std::aligned_alloc(kBufferAlignment,
+                               (bytes + kBufferAlignment - 1) / kBufferAlignment * kBufferAlignment);
   if (!b) throw std::bad_alloc();
   return static_cast<std::byte*>(b);
 }
@@ -141,9 +196,14 @@ void Code::fill_frame(const Warp& w, std::byte* regs, uint32_t local_base) const
   for (const ConstantSlot& c : constants) {
     uint64_t value = c.value;
     switch (c.base) {
-      case ConstantSlot::Base::none: break;
-      case ConstantSlot::Base::local: value += local_base; break;
-      case ConstantSlot::Base::params: value += grid.params; break;
+      case ConstantSlot::Base::none:
+        break;
+      case ConstantSlot::Base::local:
+        value += local_base;
+        break;
+      case ConstantSlot::Base::params:
+        value += grid.params;
+        break;
       case ConstantSlot::Base::shared: {
         const auto it = grid.kernel().shared_offset.find(c.variable);
         // A function reached only through a pointer may name variables that the kernel did not reserve.
@@ -152,9 +212,15 @@ void Code::fill_frame(const Warp& w, std::byte* regs, uint32_t local_base) const
       }
     }
     switch (c.bytes) {
-      case 1: std::memcpy(regs + c.offset, &value, 4); break;  // a predicate
-      case 4: fill(regs + c.offset, static_cast<uint32_t>(value)); break;
-      default: fill(regs + c.offset, value); break;
+      case 1:
+        std::memcpy(regs + c.offset, &value, 4);
+        break;  // a predicate
+      case 4:
+        fill(regs + c.offset, static_cast<uint32_t>(value));
+        break;
+      default:
+        fill(regs + c.offset, value);
+        break;
     }
   }
   std::memset(regs + kCarrySlot, 0, 4);

@@ -11,10 +11,14 @@
 namespace ptxops::virt {
 namespace {
 
-constexpr uint32_t round_up(uint32_t value, uint32_t to) { return (value + to - 1) / to * to; }
+constexpr uint32_t round_up(uint32_t value, uint32_t to) {
+  return (value + to - 1) / to * to;
+}
 
 // Bytes a lane of a slot for a value of `bits` bits.
-uint32_t slot_bytes(int bits) { return bits <= 32 ? 4 : bits <= 64 ? 8 : 16; }
+uint32_t slot_bytes(int bits) {
+  return bits <= 32 ? 4 : bits <= 64 ? 8 : 16;
+}
 
 template <class T>
 void store_lanes(T* out, const T* values, uint32_t lanes) {
@@ -93,15 +97,16 @@ bool is_load(const isa::Instruction& in) {
 template <class Visit>
 void each_register(std::span<const isa::Operand> operands, const Visit& visit) {
   for (const isa::Operand& o : operands) {
-    if (o.kind == isa::OperandKind::reg || (o.is_address() && o.base == isa::AddressBase::reg)) visit(o.index);
+    if (o.kind == isa::OperandKind::reg || (o.is_address() && o.base == isa::AddressBase::reg))
+      visit(o.index);
     if (!o.elements.empty()) each_register(o.elements, visit);
   }
 }
 
 bool changes_while_running(isa::Special s) {
   using isa::Special;
-  return s == Special::clock || s == Special::clock_hi || s == Special::clock64 || s == Special::globaltimer ||
-         s == Special::globaltimer_lo || s == Special::globaltimer_hi;
+  return s == Special::clock || s == Special::clock_hi || s == Special::clock64 ||
+         s == Special::globaltimer || s == Special::globaltimer_lo || s == Special::globaltimer_hi;
 }
 
 }  // namespace
@@ -125,8 +130,10 @@ void FunctionDecoder::lay_out() {
   }
   for (const isa::Variable& v : function_.variables) {
     const bool call_parameter = v.space == isa::Space::param && !function_.is_entry;
-    const bool is_formal = std::find(function_.params.begin(), function_.params.end(), &v) != function_.params.end();
-    if (v.space != isa::Space::local && !call_parameter && (v.space != isa::Space::param || is_formal)) continue;
+    const bool is_formal =
+        std::find(function_.params.begin(), function_.params.end(), &v) != function_.params.end();
+    if (v.space != isa::Space::local && !call_parameter && (v.space != isa::Space::param || is_formal))
+      continue;
     code_.local_bytes = round_up(code_.local_bytes, std::max<uint32_t>(v.align, 16));
     code_.local_offset[&v] = code_.local_bytes;
     code_.local_bytes += static_cast<uint32_t>(v.size);
@@ -186,13 +193,15 @@ uint32_t FunctionDecoder::variable_address(const isa::Variable& v, int64_t offse
         if (function_.params[i] == &v)
           return constant(bytes, function_.offset_of_param(i) + static_cast<uint64_t>(offset), Base::params);
       refuse(fmt::format("parameter '{}' is not one of this function", v.name));
-    case isa::Space::shared: return constant(bytes, static_cast<uint64_t>(offset), Base::shared, &v);
+    case isa::Space::shared:
+      return constant(bytes, static_cast<uint64_t>(offset), Base::shared, &v);
     case isa::Space::global:
     case isa::Space::const_: {
       const uint64_t address = program_.address_of(v) + static_cast<uint64_t>(offset);
       return bytes == 8 ? constant64(address) : constant32(static_cast<uint32_t>(address));
     }
-    default: refuse(fmt::format("address of '{}' in .{} space", v.name, isa::space_name(v.space)));
+    default:
+      refuse(fmt::format("address of '{}' in .{} space", v.name, isa::space_name(v.space)));
   }
 }
 
@@ -207,8 +216,11 @@ uint32_t FunctionDecoder::src(const isa::Operand& o, isa::Type type) {
       if (have_bits == bits || (have_bits < bits && slot_bytes(have_bits) == want)) return slot;
       const uint32_t to = scratch(want);
       const uint32_t have = slot_bytes(have_bits);
-      Handler handler = have == 16 ? narrow_128_to_64 : have == 8 ? (want == 8 ? nullptr : narrow_64)
-                        : want == 8 ? zero_extend_64 : want == 4 ? narrow_32 : nullptr;
+      Handler handler = have == 16  ? narrow_128_to_64
+                        : have == 8 ? (want == 8 ? nullptr : narrow_64)
+                        : want == 8 ? zero_extend_64
+                        : want == 4 ? narrow_32
+                                    : nullptr;
       if (have == 16 && want == 4) {
         const uint32_t middle = scratch(8);
         Op& first = emit(narrow_128_to_64);
@@ -225,11 +237,16 @@ uint32_t FunctionDecoder::src(const isa::Operand& o, isa::Type type) {
     case isa::OperandKind::immediate:
       if (want == 16) refuse("a 128-bit immediate");
       return want == 8 ? constant64(o.immediate(type)) : constant32(static_cast<uint32_t>(o.immediate(type)));
-    case isa::OperandKind::special: return special(o.special(), type);
-    case isa::OperandKind::variable: return variable_address(*o.variable, o.offset, static_cast<uint8_t>(want));
-    case isa::OperandKind::function: return constant64(reinterpret_cast<uint64_t>(program_.code_of(*o.function)));
-    case isa::OperandKind::sink: return scratch(want);
-    default: refuse("operand of this kind as a source value");
+    case isa::OperandKind::special:
+      return special(o.special(), type);
+    case isa::OperandKind::variable:
+      return variable_address(*o.variable, o.offset, static_cast<uint8_t>(want));
+    case isa::OperandKind::function:
+      return constant64(reinterpret_cast<uint64_t>(program_.code_of(*o.function)));
+    case isa::OperandKind::sink:
+      return scratch(want);
+    default:
+      refuse("operand of this kind as a source value");
   }
 }
 
@@ -240,7 +257,8 @@ uint32_t FunctionDecoder::dst(const isa::Operand& o, isa::Type type) {
   if (!o.is_reg() || o.type == isa::Type::pred) refuse("the destination must be a register");
   const int have_bits = isa::type_bits(o.type);
   const uint32_t slot = code_.register_slot[o.index];
-  const bool extends_itself = !isa::is_signed(type) || have_bits == bits;  // results are zero-extended in the slot
+  const bool extends_itself =
+      !isa::is_signed(type) || have_bits == bits;  // results are zero-extended in the slot
   if (slot_bytes(have_bits) == want && extends_itself) return slot;
   if (have_bits < bits || have_bits > 64)
     refuse(fmt::format("a result of {} bits in a register of {} bits", bits, have_bits));
@@ -253,7 +271,8 @@ void FunctionDecoder::finish_extensions() {
   const std::vector<Extension> pending = std::move(extensions_);
   extensions_.clear();
   for (const Extension& x : pending) {
-    Op& op = emit(x.to_bits == 64 ? (isa::is_signed(x.type) ? sign_extend_64 : zero_extend_64) : sign_extend_32);
+    Op& op =
+        emit(x.to_bits == 64 ? (isa::is_signed(x.type) ? sign_extend_64 : zero_extend_64) : sign_extend_32);
     op.a = x.from, op.d = x.to, op.e = static_cast<uint32_t>(isa::type_bits(x.type));
     op.f = static_cast<uint32_t>(x.to_bits);
   }
@@ -301,8 +320,10 @@ uint32_t FunctionDecoder::address(const isa::Operand& o, int64_t& displacement) 
       op.a = slot, op.d = to;
       return to;
     }
-    case isa::AddressBase::variable: return variable_address(*o.variable, o.offset, 8);
-    case isa::AddressBase::absolute: return constant64(static_cast<uint64_t>(o.offset));
+    case isa::AddressBase::variable:
+      return variable_address(*o.variable, o.offset, 8);
+    case isa::AddressBase::absolute:
+      return constant64(static_cast<uint64_t>(o.offset));
   }
   refuse("unknown address base");
 }
@@ -322,7 +343,9 @@ void FunctionDecoder::refuse(const std::string& what) {
   throw DecodeError(current_ ? static_cast<int>(current_->line) : static_cast<int>(function_.line), what);
 }
 
-void FunctionDecoder::keep_alive(std::shared_ptr<void> value) { program_.payloads_.push_back(std::move(value)); }
+void FunctionDecoder::keep_alive(std::shared_ptr<void> value) {
+  program_.payloads_.push_back(std::move(value));
+}
 
 void FunctionDecoder::patch_target(uint32_t instruction) {
   patches_.push_back({static_cast<uint32_t>(code_.ops.size()) - 1, instruction, false});

@@ -10,7 +10,8 @@ class FunctionDecoder final : public Decoder {
  public:
   FunctionDecoder(Program& program, Code& code) : program_(program), code_(code), function_(*code.function) {}
 
-  // Frame slots of registers and offsets of local variables; must have run for every function before decode().
+  // Frame slots of registers and offsets of local variables; must have run for every function before
+  // decode().
   void lay_out();
   // Appends one line per instruction that cannot be executed to `log`; false if there is any.
   bool decode(std::string& log);
@@ -28,9 +29,9 @@ class FunctionDecoder final : public Decoder {
 
   const Code& code() const { return code_; }
   const Program& program() const { return program_; }
-  // For the control-flow decoders, about the op emitted last: its `imm` becomes the address of the first op of an
-  // instruction of this function; its `c` becomes 1 + the index of the op where the lanes that the current branch
-  // separates meet again (0: nowhere before the function's end).
+  // For the control-flow decoders, about the op emitted last: its `imm` becomes the address of the first op
+  // of an instruction of this function; its `c` becomes 1 + the index of the op where the lanes that the
+  // current branch separates meet again (0: nowhere before the function's end).
   void patch_target(uint32_t instruction);
   void patch_meet();
   // Fills `table` with the addresses of the first ops of `instructions` once all are known.
@@ -69,8 +70,8 @@ class FunctionDecoder final : public Decoder {
   const isa::Function& function_;
   ControlFlow flow_;
   const isa::Instruction* current_ = nullptr;
-  uint32_t index_ = 0;                 // of the current instruction
-  std::vector<uint32_t> first_op_;     // by instruction index
+  uint32_t index_ = 0;              // of the current instruction
+  std::vector<uint32_t> first_op_;  // by instruction index
   std::vector<Patch> patches_;
   std::vector<Extension> extensions_;  // conversions to emit behind the current instruction's ops
   std::vector<Table> tables_;

@@ -18,20 +18,20 @@ struct LaunchDesc {
   Memory* memory = nullptr;
   int device = 0;
   uint32_t sm_count = 132;
-  Dim3 grid, block, cluster;         // cluster {1,1,1} when there is none
+  Dim3 grid, block, cluster;  // cluster {1,1,1} when there is none
   bool explicit_cluster = false;
-  uint32_t dynamic_smem = 0;         // bytes
-  std::vector<std::byte> params;     // kernel->param_bytes
+  uint32_t dynamic_smem = 0;      // bytes
+  std::vector<std::byte> params;  // kernel->param_bytes
 };
 
 struct Grid {
   LaunchDesc desc;
   uint64_t id = 0;
-  uint64_t params = 0;               // device address of the parameter block
-  uint32_t smem_bytes = 0;           // static + dynamic, behind the reserved kilobyte
+  uint64_t params = 0;      // device address of the parameter block
+  uint32_t smem_bytes = 0;  // static + dynamic, behind the reserved kilobyte
   uint64_t clusters_total = 0;
-  uint32_t ctas_per_sm = 1;          // that fit at once
-  TouchedSectors touched;            // time model: global sectors this grid has used
+  uint32_t ctas_per_sm = 1;  // that fit at once
+  TouchedSectors touched;    // time model: global sectors this grid has used
   Counters counters;
   std::atomic<bool> aborted{false};
   std::function<void(const LaunchResult&)> done;
@@ -39,10 +39,10 @@ struct Grid {
   // Under the engine's lock.
   uint64_t next_cluster = 0, resident = 0, resident_limit = 1;
   std::deque<std::unique_ptr<Cluster>> suspended;
-  std::vector<uint64_t> durations;   // modelled cycles, by cluster index
+  std::vector<uint64_t> durations;  // modelled cycles, by cluster index
 
   const Kernel& kernel() const { return *desc.kernel; }
-  void record(Fault fault);          // the first one wins; aborts the grid
+  void record(Fault fault);  // the first one wins; aborts the grid
   Fault take_fault();
 
  private:

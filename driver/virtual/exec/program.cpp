@@ -13,13 +13,15 @@
 namespace ptxops::virt {
 namespace {
 
-uint32_t align_up(uint32_t value, uint32_t to) { return (value + to - 1) / to * to; }
+uint32_t align_up(uint32_t value, uint32_t to) {
+  return (value + to - 1) / to * to;
+}
 
 void collect_shared(std::span<const isa::Operand> operands, std::vector<const isa::Variable*>& out,
                     std::vector<const isa::Function*>& calls) {
   for (const isa::Operand& o : operands) {
-    const bool variable = o.kind == isa::OperandKind::variable ||
-                          (o.is_address() && o.base == isa::AddressBase::variable);
+    const bool variable =
+        o.kind == isa::OperandKind::variable || (o.is_address() && o.base == isa::AddressBase::variable);
     if (variable && o.variable->space == isa::Space::shared) out.push_back(o.variable);
     if (o.kind == isa::OperandKind::function) calls.push_back(o.function);
     collect_shared(o.elements, out, calls);
@@ -90,8 +92,9 @@ bool Program::place_variables(int device, std::string& log) {
       } else if (r.variable->space == isa::Space::global || r.variable->space == isa::Space::const_) {
         value += addresses_.at(r.variable);
       } else {
-        log += fmt::format("line {}: '{}' is initialised with the address of '{}', which is not in global memory\n",
-                           v.line, v.name, r.variable->name);
+        log += fmt::format(
+            "line {}: '{}' is initialised with the address of '{}', which is not in global memory\n", v.line,
+            v.name, r.variable->name);
         return false;
       }
       value >>= r.shift;
@@ -137,7 +140,8 @@ void Program::make_kernel(const isa::Function& f) {
     if (!reached.insert(g).second) continue;
     for (const isa::Instruction& in : g->instructions) collect_shared(in.operands, used, work);
   }
-  std::sort(used.begin(), used.end(), [](const isa::Variable* a, const isa::Variable* b) { return a->line < b->line; });
+  std::sort(used.begin(), used.end(),
+            [](const isa::Variable* a, const isa::Variable* b) { return a->line < b->line; });
   used.erase(std::unique(used.begin(), used.end()), used.end());
   uint32_t end = kSharedReserved;
   for (const isa::Variable* v : used) {
@@ -170,7 +174,9 @@ bool Program::find_variable(std::string_view name, uint64_t& address, uint64_t& 
   return true;
 }
 
-uint64_t Program::address_of(const isa::Variable& v) const { return addresses_.at(&v); }
+uint64_t Program::address_of(const isa::Variable& v) const {
+  return addresses_.at(&v);
+}
 
 const Code* Program::code_of(const isa::Function& f) const {
   return code_[f.alias_of ? f.alias_of->index : f.index].get();

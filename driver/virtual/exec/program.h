@@ -18,7 +18,8 @@ class Memory;
 struct Warp;
 class Program;
 
-// Frame offset of the carry flag (add.cc ...), a predicate slot; offset 0 is the predicate that is always true.
+// Frame offset of the carry flag (add.cc ...), a predicate slot; offset 0 is the predicate that is always
+// true.
 inline constexpr uint32_t kTrueSlot = 0;
 inline constexpr uint32_t kCarrySlot = 4;
 
@@ -70,8 +71,8 @@ struct Kernel {
 
 class Program {
  public:
-  // Decodes a parsed module and places its variables in `device`'s memory. On failure returns nullptr and appends
-  // "line N: text" lines to `log`. Takes ownership of the module.
+  // Decodes a parsed module and places its variables in `device`'s memory. On failure returns nullptr and
+  // appends "line N: text" lines to `log`. Takes ownership of the module.
   static std::unique_ptr<Program> load(isa::Module module, Memory& memory, int device, std::string& log);
   ~Program();
 
@@ -103,11 +104,11 @@ class Program {
 
 // Control-flow facts of one function, by instruction index.
 struct ControlFlow {
-  // For each guarded branch or brx.idx: index of the instruction where its lanes meet again, or -1 when only the
-  // function's end post-dominates it.
+  // For each guarded branch or brx.idx: index of the instruction where its lanes meet again, or -1 when only
+  // the function's end post-dominates it.
   std::unordered_map<uint32_t, int64_t> meet;
-  std::vector<bool> is_meet;   // an instruction where some branch's lanes meet
-  std::vector<bool> is_leader; // first of a basic block
+  std::vector<bool> is_meet;    // an instruction where some branch's lanes meet
+  std::vector<bool> is_leader;  // first of a basic block
 };
 ControlFlow analyze(const isa::Function& function);
 

@@ -65,7 +65,9 @@ Slice run_slice(Warp& w) {
       continue;
     }
     switch (step) {
-      case Step::jump: pc = w.pc; continue;
+      case Step::jump:
+        pc = w.pc;
+        continue;
       case Step::block:
         s->pc = s->asleep_in = pc;
         break;
@@ -78,8 +80,11 @@ Slice run_slice(Warp& w) {
         w.runnable.push_back(s);
         account();
         return Slice::yielded;
-      case Step::leave: break;
-      default: account(); return Slice::fault;
+      case Step::leave:
+        break;
+      default:
+        account();
+        return Slice::fault;
     }
     // This split sleeps or is gone: the warp's others may go on.
     if (w.live() == 0) {
@@ -111,7 +116,8 @@ bool drain(Cluster& c) {
   return any;
 }
 
-// With nothing left to run, a try_wait may give up, as its time limit allows: some code does something else then.
+// With nothing left to run, a try_wait may give up, as its time limit allows: some code does something else
+// then.
 bool wake_spuriously(Cluster& c) {
   bool any = false;
   for (auto& cta : c.ctas)
@@ -135,9 +141,10 @@ std::string describe_sleepers(const Cluster& c) {
       for (const Split* s : w->splits) {
         if (++count > kMost) continue;
         const uint32_t line = (s->waiting == WaitKind::none ? s->pc : s->asleep_in)->line;
-        text += fmt::format("\n  CTA ({},{},{}) warp {} lanes 0x{:08x} at line {}: {}: {}", cta->id.x, cta->id.y,
-                            cta->id.z, w->id, s->mask, line, program.source_line(line),
-                            s->describe && s->waiting != WaitKind::none ? s->describe(*s) : "waiting for its own lanes");
+        text += fmt::format(
+            "\n  CTA ({},{},{}) warp {} lanes 0x{:08x} at line {}: {}: {}", cta->id.x, cta->id.y, cta->id.z,
+            w->id, s->mask, line, program.source_line(line),
+            s->describe && s->waiting != WaitKind::none ? s->describe(*s) : "waiting for its own lanes");
       }
   if (count > kMost) text += fmt::format("\n  and {} more", count - kMost);
   return text;
@@ -169,7 +176,8 @@ void Cluster::wake(WaitList& list) {
   }
 }
 
-void Warp::wait_on(WaitList& list, WaitKind kind, std::string (*describe)(const Split&), uint64_t a, uint64_t b) {
+void Warp::wait_on(WaitList& list, WaitKind kind, std::string (*describe)(const Split&), uint64_t a,
+                   uint64_t b) {
   split->waiting = kind;
   split->list = &list;
   split->describe = describe;
@@ -191,19 +199,24 @@ ClusterState run_cluster(Cluster& c) {
         spurious_at = c.progress;
         if (wake_spuriously(c)) continue;
       }
-      grid.record({FaultKind::deadlock,
-                   fmt::format("deadlock: every warp of the cluster waits, and nothing is left that could wake one\n"
-                               "  kernel {}{}",
-                               grid.kernel().name, describe_sleepers(c))});
+      grid.record(
+          {FaultKind::deadlock,
+           fmt::format("deadlock: every warp of the cluster waits, and nothing is left that could wake one\n"
+                       "  kernel {}{}",
+                       grid.kernel().name, describe_sleepers(c))});
       return ClusterState::aborted;
     }
     Warp& w = *c.ready.front();
     c.ready.pop_front();
     w.queued = false;
     switch (run_slice(w)) {
-      case Slice::blocked: break;
-      case Slice::done: warp_done(w); break;
-      case Slice::fault: return ClusterState::aborted;
+      case Slice::blocked:
+        break;
+      case Slice::done:
+        warp_done(w);
+        break;
+      case Slice::fault:
+        return ClusterState::aborted;
       case Slice::yielded:
         if (!w.queued) {
           w.queued = true;

@@ -23,17 +23,25 @@ constexpr SpecialInfo kSpecials[] = {
 
 double as_double(const Operand& o) {
   switch (o.type) {
-    case Type::f64: return std::bit_cast<double>(o.bits);
-    case Type::f32: return std::bit_cast<float>(static_cast<uint32_t>(o.bits));
-    case Type::u64: return static_cast<double>(o.bits);
-    default: return static_cast<double>(static_cast<int64_t>(o.bits));
+    case Type::f64:
+      return std::bit_cast<double>(o.bits);
+    case Type::f32:
+      return std::bit_cast<float>(static_cast<uint32_t>(o.bits));
+    case Type::u64:
+      return static_cast<double>(o.bits);
+    default:
+      return static_cast<double>(static_cast<int64_t>(o.bits));
   }
 }
 
 }  // namespace
 
-std::string_view special_name(Special s) { return kSpecials[static_cast<size_t>(s)].name; }
-Type special_type(Special s) { return kSpecials[static_cast<size_t>(s)].type; }
+std::string_view special_name(Special s) {
+  return kSpecials[static_cast<size_t>(s)].name;
+}
+Type special_type(Special s) {
+  return kSpecials[static_cast<size_t>(s)].type;
+}
 
 uint64_t Operand::immediate(Type t) const {
   if (t == Type::f32) {
@@ -63,7 +71,9 @@ Space Opcode::space(size_t i) const {
   return Space::generic;
 }
 
-int Opcode::vector_length() const { return has("v2") ? 2 : has("v4") ? 4 : has("v8") ? 8 : 1; }
+int Opcode::vector_length() const {
+  return has("v2") ? 2 : has("v4") ? 4 : has("v8") ? 8 : 1;
+}
 
 std::string Register::name() const {
   return number < 0 ? std::string(prefix) : fmt::format("{}{}", prefix, number);
@@ -102,7 +112,9 @@ const Variable* Module::find_variable(std::string_view name) const {
   return nullptr;
 }
 
-std::string_view Module::text() const { return text_; }
+std::string_view Module::text() const {
+  return text_;
+}
 
 std::string_view Module::source_line(uint32_t line) const {
   std::string_view rest = text_;

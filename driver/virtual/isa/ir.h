@@ -55,8 +55,8 @@ enum class AddressBase : uint8_t { reg, variable, absolute };
 
 struct Operand {
   OperandKind kind = OperandKind::none;
-  Type type = Type::none;  // declared type of a register, variable or special register
-  bool negated = false;    // !p
+  Type type = Type::none;                    // declared type of a register, variable or special register
+  bool negated = false;                      // !p
   AddressBase base = AddressBase::absolute;  // kind address only
   uint32_t index = 0;                        // register, label, table ... (see OperandKind); base register
   union {
@@ -143,14 +143,14 @@ struct Variable {
   Type type = Type::none;
   Linkage linkage = Linkage::internal;
   uint32_t line = 0;
-  uint32_t align = 1;      // bytes
-  uint64_t elements = 1;   // product of dimensions and vector length
-  uint64_t size = 0;       // bytes; 0 for `extern .shared x[]`
+  uint32_t align = 1;     // bytes
+  uint64_t elements = 1;  // product of dimensions and vector length
+  uint64_t size = 0;      // bytes; 0 for `extern .shared x[]`
   bool is_array = false;
-  bool unsized = false;    // x[] without an initialiser: dynamic shared memory
-  bool managed = false;    // .attribute(.managed)
-  int32_t reg = -1;        // space reg: index in Function::registers
-  uint32_t index = 0;      // position in Module::variables or Function::variables
+  bool unsized = false;             // x[] without an initialiser: dynamic shared memory
+  bool managed = false;             // .attribute(.managed)
+  int32_t reg = -1;                 // space reg: index in Function::registers
+  uint32_t index = 0;               // position in Module::variables or Function::variables
   const Function* owner = nullptr;  // nullptr at module scope
   // .ptr attribute of a kernel parameter
   bool is_pointer = false;
@@ -201,12 +201,12 @@ struct Function {
   bool defined = false;  // has a body
   Linkage linkage = Linkage::internal;
   uint32_t line = 0;
-  uint32_t index = 0;  // position in Module::functions
+  uint32_t index = 0;                  // position in Module::functions
   const Function* alias_of = nullptr;  // .alias name, aliasee
 
-  std::vector<const Variable*> params;   // in order; entry: .param space
+  std::vector<const Variable*> params;  // in order; entry: .param space
   std::vector<const Variable*> returns;
-  std::deque<Variable> variables;        // params, returns, and variables declared in the body
+  std::deque<Variable> variables;  // params, returns, and variables declared in the body
   std::vector<Register> registers;
   std::vector<Instruction> instructions;
   std::vector<Label> labels;

@@ -16,7 +16,9 @@ constexpr std::array<uint8_t, 256> kClass = [] {
   return c;
 }();
 
-bool is(char ch, uint8_t mask) { return kClass[static_cast<unsigned char>(ch)] & mask; }
+bool is(char ch, uint8_t mask) {
+  return kClass[static_cast<unsigned char>(ch)] & mask;
+}
 
 }  // namespace
 
@@ -61,22 +63,29 @@ void Lexer::advance() {
   }
   if (is(c, kDigit)) {
     ++p_;
-    bool hex = c == '0' && p_ < end_ && (*p_ == 'x' || *p_ == 'X' || *p_ == 'f' || *p_ == 'F' || *p_ == 'd' ||
-                                         *p_ == 'D');
+    bool hex = c == '0' && p_ < end_ &&
+               (*p_ == 'x' || *p_ == 'X' || *p_ == 'f' || *p_ == 'F' || *p_ == 'd' || *p_ == 'D');
     while (p_ < end_) {
-      if (is(*p_, kNamePart) || (!hex && *p_ == '.' && next_is(kDigit))) ++p_;
-      else if (!hex && *p_ == '.' && !next_is(kNameStart)) ++p_;  // "1."
-      else if (!hex && (*p_ == '-' || *p_ == '+') && (p_[-1] == 'e' || p_[-1] == 'E')) ++p_;
-      else break;
+      if (is(*p_, kNamePart) || (!hex && *p_ == '.' && next_is(kDigit)))
+        ++p_;
+      else if (!hex && *p_ == '.' && !next_is(kNameStart))
+        ++p_;  // "1."
+      else if (!hex && (*p_ == '-' || *p_ == '+') && (p_[-1] == 'e' || p_[-1] == 'E'))
+        ++p_;
+      else
+        break;
     }
     return finish(Token::Kind::number);
   }
   if (c == '.' && next_is(kNamePart)) {
     ++p_;
     while (p_ < end_) {
-      if (is(*p_, kNamePart)) ++p_;
-      else if (*p_ == ':' && p_ + 2 < end_ && p_[1] == ':' && is(p_[2], kNamePart)) p_ += 2;
-      else break;
+      if (is(*p_, kNamePart))
+        ++p_;
+      else if (*p_ == ':' && p_ + 2 < end_ && p_[1] == ':' && is(p_[2], kNamePart))
+        p_ += 2;
+      else
+        break;
     }
     return finish(Token::Kind::directive);
   }
@@ -108,9 +117,12 @@ void Lexer::advance() {
 Token Lexer::take_opcode() {
   Token t = token_;
   while (p_ < end_) {
-    if (is(*p_, kNamePart) || (*p_ == '.' && p_ + 1 < end_ && is(p_[1], kNamePart))) ++p_;
-    else if (*p_ == ':' && p_ + 2 < end_ && p_[1] == ':' && is(p_[2], kNamePart)) p_ += 2;
-    else break;
+    if (is(*p_, kNamePart) || (*p_ == '.' && p_ + 1 < end_ && is(p_[1], kNamePart)))
+      ++p_;
+    else if (*p_ == ':' && p_ + 2 < end_ && p_[1] == ':' && is(p_[2], kNamePart))
+      p_ += 2;
+    else
+      break;
   }
   t.text = {t.text.data(), static_cast<size_t>(p_ - t.text.data())};
   advance();

@@ -81,8 +81,12 @@ std::string list(const Tokens& tokens) {
 
 }  // namespace
 
-std::string arch_name(Arch a) { return a == Arch::sm_90a ? "sm_90a" : fmt::format("sm_{}", static_cast<int>(a)); }
-std::string version_name(int v) { return fmt::format("{}.{}", v / 10, v % 10); }
+std::string arch_name(Arch a) {
+  return a == Arch::sm_90a ? "sm_90a" : fmt::format("sm_{}", static_cast<int>(a));
+}
+std::string version_name(int v) {
+  return fmt::format("{}.{}", v / 10, v % 10);
+}
 
 bool OpcodeMatcher::available(const Row& row) const {
   int target = module_.target_a ? static_cast<int>(Arch::sm_90a) : module_.target;
@@ -133,8 +137,9 @@ void OpcodeMatcher::build(std::string_view text, MatchedOpcode& m) {
     for (const Row* row : candidates) {
       if (row->supported() == (pass == unsupported)) continue;
       choices.assign(row->slots.size(), {});
-      bool matched = pass == unordered ? match_unordered(*row, tokens, choices)
-                                       : match_ordered(*row, tokens, 0, 0, pass == ordered, choices, furthest);
+      bool matched = pass == unordered
+                         ? match_unordered(*row, tokens, choices)
+                         : match_ordered(*row, tokens, 0, 0, pass == ordered, choices, furthest);
       if (!matched) continue;
       if (!row->supported() || !available(*row)) {
         if (!refused) refused = row;
@@ -149,12 +154,14 @@ void OpcodeMatcher::build(std::string_view text, MatchedOpcode& m) {
     if (refused) {
       m.error = refusal(text, *refused);
     } else if (furthest.position < tokens.size()) {
-      m.error = furthest.expected.empty()
-                    ? fmt::format("Unexpected modifier '.{}' at the end of '{}'", tokens[furthest.position], text)
-                    : fmt::format("Illegal modifier '.{}' in '{}'; expected here: {}", tokens[furthest.position],
-                                  text, list(furthest.expected));
+      m.error =
+          furthest.expected.empty()
+              ? fmt::format("Unexpected modifier '.{}' at the end of '{}'", tokens[furthest.position], text)
+              : fmt::format("Illegal modifier '.{}' in '{}'; expected here: {}", tokens[furthest.position],
+                            text, list(furthest.expected));
     } else {
-      m.error = fmt::format("Modifier missing at the end of '{}'; expected: {}", text, list(furthest.expected));
+      m.error =
+          fmt::format("Modifier missing at the end of '{}'; expected: {}", text, list(furthest.expected));
     }
     return;
   }
@@ -164,10 +171,11 @@ void OpcodeMatcher::build(std::string_view text, MatchedOpcode& m) {
     bool cluster = token == "cluster" || token == "shared::cluster";
     if (!cluster && token != "shared::cta") continue;
     if (module_.version < 78) {
-      m.error = fmt::format("Modifier '.{}' requires PTX ISA .version 7.8 or later; the module says {}", token,
-                            version_name(module_.version));
+      m.error = fmt::format("Modifier '.{}' requires PTX ISA .version 7.8 or later; the module says {}",
+                            token, version_name(module_.version));
     } else if (cluster && module_.target < 90) {
-      m.error = fmt::format("Modifier '.{}' requires .target sm_90 or higher; the module says sm_{}", token, module_.target);
+      m.error = fmt::format("Modifier '.{}' requires .target sm_90 or higher; the module says sm_{}", token,
+                            module_.target);
     } else {
       continue;
     }
@@ -188,11 +196,18 @@ void OpcodeMatcher::build(std::string_view text, MatchedOpcode& m) {
     ExpectedOperand e;
     e.spec = &spec;
     switch (spec.type_from) {
-      case OperandSpec::TypeFrom::fixed: e.type = spec.type; break;
-      case OperandSpec::TypeFrom::token: e.type = m.opcode.type(spec.type_index); break;
+      case OperandSpec::TypeFrom::fixed:
+        e.type = spec.type;
+        break;
+      case OperandSpec::TypeFrom::token:
+        e.type = m.opcode.type(spec.type_index);
+        break;
       case OperandSpec::TypeFrom::wide: {
         Type t = m.opcode.type();
-        e.type = t == Type::u16 ? Type::u32 : t == Type::s16 ? Type::s32 : t == Type::u32 ? Type::u64 : Type::s64;
+        e.type = t == Type::u16   ? Type::u32
+                 : t == Type::s16 ? Type::s32
+                 : t == Type::u32 ? Type::u64
+                                  : Type::s64;
         break;
       }
     }

@@ -21,10 +21,10 @@ struct ExpectedOperand {
 };
 
 struct MatchedOpcode {
-  Opcode opcode;  // row == nullptr: no match, see error
+  Opcode opcode;                     // row == nullptr: no match, see error
   const Opcode* interned = nullptr;  // the same, owned by the arena: what instructions point to
   std::vector<ExpectedOperand> expected;
-  std::string error;  // why the opcode cannot be used in this module; reported at each use
+  std::string error;                   // why the opcode cannot be used in this module; reported at each use
   uint8_t required = 0, optional = 0;  // how many operands
 };
 

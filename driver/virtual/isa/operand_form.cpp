@@ -63,11 +63,16 @@ void compile_value(std::string_view s, OperandSpec& spec, std::string_view form)
   spec.negatable = consume(s, "!");
   for (size_t colon; (colon = s.rfind(':')) != s.npos; s = s.substr(0, colon)) {
     std::string_view flag = s.substr(colon + 1);
-    if (flag == "wider") spec.wider = true;
-    else if (flag == "symbol") spec.symbol = true;
-    else if (flag == "v") spec.length = OperandSpec::Length::by_vec;
-    else if (flag == "num") spec.length = OperandSpec::Length::by_num;
-    else malformed(form);
+    if (flag == "wider")
+      spec.wider = true;
+    else if (flag == "symbol")
+      spec.symbol = true;
+    else if (flag == "v")
+      spec.length = OperandSpec::Length::by_vec;
+    else if (flag == "num")
+      spec.length = OperandSpec::Length::by_num;
+    else
+      malformed(form);
   }
   if (s.ends_with("|pred!")) {
     spec.pair_required = true;
@@ -76,10 +81,15 @@ void compile_value(std::string_view s, OperandSpec& spec, std::string_view form)
     spec.pair = true;
     s.remove_suffix(5);
   }
-  static constexpr std::pair<std::string_view, Kind> kWords[] = {
-      {"label", Kind::label},     {"branch_table", Kind::branch_table}, {"barrier", Kind::barrier},
-      {"threads", Kind::threads}, {"u32_or_pred", Kind::size_or_pred},  {"addr", Kind::pointer},
-      {"mov", Kind::mov},         {"call", Kind::call},                 {"wgmma", Kind::wgmma}};
+  static constexpr std::pair<std::string_view, Kind> kWords[] = {{"label", Kind::label},
+                                                                 {"branch_table", Kind::branch_table},
+                                                                 {"barrier", Kind::barrier},
+                                                                 {"threads", Kind::threads},
+                                                                 {"u32_or_pred", Kind::size_or_pred},
+                                                                 {"addr", Kind::pointer},
+                                                                 {"mov", Kind::mov},
+                                                                 {"call", Kind::call},
+                                                                 {"wgmma", Kind::wgmma}};
   for (auto [word, kind] : kWords) {
     if (s == word) {
       spec.kind = kind;

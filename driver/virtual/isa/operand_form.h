@@ -21,7 +21,9 @@ struct OperandSpec {
     threads,       // register or a multiple of the warp size
     size_or_pred,  // cp.async: source size (u32) or ignore-src (pred)
     pointer,       // register of 32 or 64 bits (isspacep)
-    mov, call, wgmma  // whole forms with rules of their own, see validate.cpp
+    mov,
+    call,
+    wgmma  // whole forms with rules of their own, see validate.cpp
   };
   // Which type the value has.
   enum class TypeFrom : uint8_t { fixed, token, wide };
@@ -31,20 +33,20 @@ struct OperandSpec {
   Kind kind = Kind::value;
   TypeFrom type_from = TypeFrom::fixed;
   Length length = Length::one;
-  uint8_t type_index = 0;        // TypeFrom::token
-  Type type = Type::none;        // TypeFrom::fixed
-  bool dest = false;             // '=': written; register
-  bool sink = false;             // '=_': the result may be discarded with _
-  bool pair = false;             // d|p allowed
-  bool pair_required = false;    // d|p and nothing else
-  bool reg_only = false;         // '%'
-  bool negatable = false;        // '!'
-  bool wider = false;            // ':wider': register may be wider than the type
-  bool symbol = false;           // ':symbol': address of a variable
-  bool optional = false;         // '?'
-  bool space_from_token = false; // [s]
-  Space space = Space::generic;  // address: fixed space
-  std::string_view condition;    // '@modifier': present exactly when the modifier is
+  uint8_t type_index = 0;                    // TypeFrom::token
+  Type type = Type::none;                    // TypeFrom::fixed
+  bool dest = false;                         // '=': written; register
+  bool sink = false;                         // '=_': the result may be discarded with _
+  bool pair = false;                         // d|p allowed
+  bool pair_required = false;                // d|p and nothing else
+  bool reg_only = false;                     // '%'
+  bool negatable = false;                    // '!'
+  bool wider = false;                        // ':wider': register may be wider than the type
+  bool symbol = false;                       // ':symbol': address of a variable
+  bool optional = false;                     // '?'
+  bool space_from_token = false;             // [s]
+  Space space = Space::generic;              // address: fixed space
+  std::string_view condition;                // '@modifier': present exactly when the modifier is
   int64_t min = INT64_MIN, max = INT64_MAX;  // immediate
   std::vector<int64_t> allowed;              // immediate; empty = the range
 };

@@ -63,8 +63,8 @@ void Parser::recover() {
 Token Parser::expect(char c, const char* where) {
   if (!lexer_.peek().is(c)) {
     const Token& t = lexer_.peek();
-    fail_at(t.line, "Parsing error near '{}': '{}' expected ({})", t.kind == Token::Kind::end ? "end of file" : t.text,
-            c, where);
+    fail_at(t.line, "Parsing error near '{}': '{}' expected ({})",
+            t.kind == Token::Kind::end ? "end of file" : t.text, c, where);
   }
   return lexer_.take();
 }
@@ -126,11 +126,16 @@ void Parser::module_item() {
   }
   Linkage linkage = Linkage::internal;
   while (true) {
-    if (accept(".visible")) linkage = Linkage::visible;
-    else if (accept(".extern")) linkage = Linkage::external;
-    else if (accept(".weak")) linkage = Linkage::weak;
-    else if (accept(".common")) linkage = Linkage::common;
-    else break;
+    if (accept(".visible"))
+      linkage = Linkage::visible;
+    else if (accept(".extern"))
+      linkage = Linkage::external;
+    else if (accept(".weak"))
+      linkage = Linkage::weak;
+    else if (accept(".common"))
+      linkage = Linkage::common;
+    else
+      break;
   }
   if (accept(".entry")) return function_item(linkage, true);
   if (accept(".func")) return function_item(linkage, false);
@@ -144,7 +149,8 @@ void Parser::header() {
   if (d.is(".version")) {
     Token t = lexer_.take();
     size_t dot = t.text.find('.');
-    if (t.kind != Token::Kind::number || dot != 1 || t.text.size() != 3) fail_at(t.line, "Malformed .version '{}'", t.text);
+    if (t.kind != Token::Kind::number || dot != 1 || t.text.size() != 3)
+      fail_at(t.line, "Malformed .version '{}'", t.text);
     module_.version = (t.text[0] - '0') * 10 + (t.text[2] - '0');
     version_seen_ = true;
     if (module_.version > 90) {
@@ -167,8 +173,9 @@ void Parser::target_directive() {
       std::string_view arch = t.text.substr(3);
       bool feature = !arch.empty() && (arch.back() == 'a' || arch.back() == 'f');
       std::string_view number = feature ? arch.substr(0, arch.size() - 1) : arch;
-      static constexpr std::pair<std::string_view, int> kKnown[] = {{"70", 70}, {"72", 72}, {"75", 75}, {"80", 80},
-                                                                    {"86", 86}, {"87", 87}, {"88", 88}, {"89", 89}, {"90", 90}};
+      static constexpr std::pair<std::string_view, int> kKnown[] = {{"70", 70}, {"72", 72}, {"75", 75},
+                                                                    {"80", 80}, {"86", 86}, {"87", 87},
+                                                                    {"88", 88}, {"89", 89}, {"90", 90}};
       module_.target = 0;
       for (auto [name, value] : kKnown) {
         if (number == name) module_.target = value;
@@ -177,10 +184,14 @@ void Parser::target_directive() {
       target_seen_ = true;
       if (module_.target == 0 || (feature && arch != "90a")) {
         module_.target = 90;
-        error(t.line, fmt::format("Target '{}' cannot run on this device (sm_90a); expected sm_70 ... sm_90 or sm_90a", t.text));
+        error(
+            t.line,
+            fmt::format("Target '{}' cannot run on this device (sm_90a); expected sm_70 ... sm_90 or sm_90a",
+                        t.text));
       } else if (feature && module_.version < 80) {
-        error(t.line, fmt::format("Target 'sm_90a' requires PTX ISA .version 8.0 or later; the module says {}",
-                                  version_name(module_.version)));
+        error(t.line,
+              fmt::format("Target 'sm_90a' requires PTX ISA .version 8.0 or later; the module says {}",
+                          version_name(module_.version)));
       }
     } else if (t.is("debug")) {
       module_.debug = true;
@@ -306,7 +317,8 @@ void Parser::function_head() {
     fail_at(lexer_.peek().line, "Parsing error near '{}': function body or ';' expected", lexer_.peek().text);
   }
   if (f.is_entry && f.param_bytes() > 32764) {
-    fail_at(f.line, "Formal parameter space of '{}' is {} bytes; at most 32764 are allowed", f.name, f.param_bytes());
+    fail_at(f.line, "Formal parameter space of '{}' is {} bytes; at most 32764 are allowed", f.name,
+            f.param_bytes());
   }
 
   const Name* old = names_.find(f.name);
@@ -342,7 +354,8 @@ void Parser::function_head() {
 
 // After an error in a function's head: past its body or its ';'.
 void Parser::skip_function() {
-  while (lexer_.peek().kind != Token::Kind::end && !lexer_.peek().is('{') && !lexer_.peek().is(';')) lexer_.take();
+  while (lexer_.peek().kind != Token::Kind::end && !lexer_.peek().is('{') && !lexer_.peek().is(';'))
+    lexer_.take();
   int depth = 0;
   do {
     Token t = lexer_.take();
@@ -387,21 +400,34 @@ void Parser::function_directives(Function& f) {
       if (accept(',')) d.y = number();
       if (accept(',')) d.z = number();
     };
-    if (t.is(".maxntid")) dim(f.maxntid);
-    else if (t.is(".reqntid")) dim(f.reqntid);
-    else if (t.is(".reqnctapercluster")) dim(f.reqnctapercluster);
-    else if (t.is(".minnctapersm")) f.minnctapersm = number();
-    else if (t.is(".maxnctapersm")) f.maxnctapersm = number();
-    else if (t.is(".maxnreg")) f.maxnreg = number();
-    else if (t.is(".maxclusterrank")) f.maxclusterrank = number();
-    else if (t.is(".explicitcluster")) f.explicitcluster = true;
-    else if (t.is(".noreturn")) f.noreturn = true;
-    else if (t.is(".pragma")) pragma();
-    else fail_at(t.line, "Unknown directive '{}' on function '{}'", t.text, f.name);
+    if (t.is(".maxntid"))
+      dim(f.maxntid);
+    else if (t.is(".reqntid"))
+      dim(f.reqntid);
+    else if (t.is(".reqnctapercluster"))
+      dim(f.reqnctapercluster);
+    else if (t.is(".minnctapersm"))
+      f.minnctapersm = number();
+    else if (t.is(".maxnctapersm"))
+      f.maxnctapersm = number();
+    else if (t.is(".maxnreg"))
+      f.maxnreg = number();
+    else if (t.is(".maxclusterrank"))
+      f.maxclusterrank = number();
+    else if (t.is(".explicitcluster"))
+      f.explicitcluster = true;
+    else if (t.is(".noreturn"))
+      f.noreturn = true;
+    else if (t.is(".pragma"))
+      pragma();
+    else
+      fail_at(t.line, "Unknown directive '{}' on function '{}'", t.text, f.name);
   }
 }
 
-void Parser::open_scope() { scopes_.push_back({names_.mark(), ranges_.mark(), pending_.size()}); }
+void Parser::open_scope() {
+  scopes_.push_back({names_.mark(), ranges_.mark(), pending_.size()});
+}
 
 // Labels of this scope become known; references left over belong to an enclosing one.
 void Parser::close_scope() {
@@ -413,8 +439,10 @@ void Parser::close_scope() {
     const Name* n = names_.find(p.name);
     bool here = n && n->depth == depth;
     if (here && n->kind == Name::Kind::label) {
-      if (p.operand) p.operand->index = n->index;
-      else (*p.table)[p.position] = n->index;
+      if (p.operand)
+        p.operand->index = n->index;
+      else
+        (*p.table)[p.position] = n->index;
     } else if (here && p.operand && n->kind == Name::Kind::branch_table) {
       p.operand->kind = OperandKind::branch_table;
       p.operand->index = n->index;
@@ -488,7 +516,8 @@ void Parser::statement() {
       if (t.is(".file")) return file();
       fail_at(t.line, "Unknown directive '{}'", t.text);
     }
-    default: break;
+    default:
+      break;
   }
   if (accept('{')) return open_scope();
   if (accept('}')) return close_scope();
@@ -512,7 +541,8 @@ void Parser::statement() {
 void Parser::label(const Token& name) {
   expect(':', "label");
   const Token& next = lexer_.peek();
-  if (next.is(".branchtargets") || next.is(".calltargets") || next.is(".callprototype")) return table_directive(name);
+  if (next.is(".branchtargets") || next.is(".calltargets") || next.is(".callprototype"))
+    return table_directive(name);
   Name n;
   n.kind = Name::Kind::label;
   n.index = static_cast<uint32_t>(function_->labels.size());

@@ -10,10 +10,14 @@ namespace {
 
 bool may_declare(Type t) {
   switch (type_kind(t)) {
-    case TypeKind::none: return false;
-    case TypeKind::pred: return true;
-    case TypeKind::floating: return t == Type::f16 || t == Type::f16x2 || t == Type::f32 || t == Type::f64;
-    default: return type_bits(t) >= 8 && t != Type::u16x2 && t != Type::s16x2;
+    case TypeKind::none:
+      return false;
+    case TypeKind::pred:
+      return true;
+    case TypeKind::floating:
+      return t == Type::f16 || t == Type::f16x2 || t == Type::f32 || t == Type::f64;
+    default:
+      return type_bits(t) >= 8 && t != Type::u16x2 && t != Type::s16x2;
   }
 }
 
@@ -29,8 +33,10 @@ void Parser::registers() {
   lexer_.take();
   uint8_t vector = accept(".v2") ? 2 : accept(".v4") ? 4 : 1;
   Token type_token = lexer_.take();
-  Type type = type_token.kind == Token::Kind::directive ? type_from_token(type_token.text.substr(1)) : Type::none;
-  if (!may_declare(type)) fail_at(type_token.line, "Type '{}' cannot be declared for a register", type_token.text);
+  Type type =
+      type_token.kind == Token::Kind::directive ? type_from_token(type_token.text.substr(1)) : Type::none;
+  if (!may_declare(type))
+    fail_at(type_token.line, "Type '{}' cannot be declared for a register", type_token.text);
   if (type == Type::b128 && module_.version < 83) {
     fail_at(type_token.line, ".b128 registers require PTX ISA .version 8.3 or later; the module says {}",
             version_name(module_.version));
@@ -45,13 +51,15 @@ void Parser::registers() {
     n.line = name.line;
     if (accept('<')) {
       Constant count = constant_unary();  // no operators: '>' closes the range
-      if (count.is_float || count.i < 1 || count.i > 1 << 24) fail_at(name.line, "Register count of '{}' out of range", name.text);
+      if (count.is_float || count.i < 1 || count.i > 1 << 24)
+        fail_at(name.line, "Register count of '{}' out of range", name.text);
       n.count = static_cast<uint32_t>(count.i);
       expect('>', "register range");
       n.depth = static_cast<uint32_t>(scopes_.size());
       const Name* old = ranges_.find(name.text);
       if (old && old->kind != Name::Kind::none && old->depth == n.depth) {
-        fail_at(name.line, "Duplicate definition of '{}<{}>'; first defined in line {}", name.text, n.count, old->line);
+        fail_at(name.line, "Duplicate definition of '{}<{}>'; first defined in line {}", name.text, n.count,
+                old->line);
       }
       ranges_.insert(name.text, n);
       for (uint32_t i = 0; i < n.count * vector; ++i) {
@@ -68,7 +76,8 @@ void Parser::registers() {
 void Parser::declaration(Linkage linkage) {
   Token t = lexer_.take();
   Space space = space_from_token(t.text.substr(1));
-  if (space == Space::generic) fail_at(t.line, "unsupported directive '{}': textures are not implemented", t.text);
+  if (space == Space::generic)
+    fail_at(t.line, "unsupported directive '{}': textures are not implemented", t.text);
   if (!function_ && (space == Space::local || space == Space::param)) {
     fail_at(t.line, "State space '{}' is not allowed at module scope", t.text);
   }
@@ -98,8 +107,10 @@ Variable Parser::variable_head(Space space) {
     } else if (t.is(".attribute")) {
       expect('(', ".attribute");
       Token which = lexer_.take();
-      if (which.is(".managed")) v.managed = true;
-      else if (!which.is(".unified")) fail_at(t.line, "Unknown variable attribute '{}'", which.text);
+      if (which.is(".managed"))
+        v.managed = true;
+      else if (!which.is(".unified"))
+        fail_at(t.line, "Unknown variable attribute '{}'", which.text);
       while (!lexer_.peek().is(')') && lexer_.peek().kind != Token::Kind::end) lexer_.take();
       expect(')', ".attribute");
     } else if (Type type = type_from_token(t.text.substr(1)); may_declare(type) && v.type == Type::none) {
@@ -121,7 +132,8 @@ void Parser::variable_extent(Variable& v) {
   while (accept('[')) {
     v.is_array = true;
     if (lexer_.peek().is(']')) {
-      if (!dimensions_.empty()) fail_at(lexer_.peek().line, "Only the first dimension of '{}' may be empty", v.name);
+      if (!dimensions_.empty())
+        fail_at(lexer_.peek().line, "Only the first dimension of '{}' may be empty", v.name);
       dimensions_.push_back(0);
       v.unsized = true;
     } else {
@@ -157,7 +169,8 @@ void Parser::variables(Space space, Linkage linkage) {
     // `.extern .shared x[]` may be repeated in each function; the first one stands for all.
     const Name* old = names_.find(name.text);
     if (linkage == Linkage::external && old && old->kind == Name::Kind::variable) continue;
-    if (!function_ && old && old->kind == Name::Kind::variable && old->variable->linkage == Linkage::external) {
+    if (!function_ && old && old->kind == Name::Kind::variable &&
+        old->variable->linkage == Linkage::external) {
       Variable& declared = module_.variables[old->variable->index];
       parsed.index = declared.index;
       declared = std::move(parsed);
@@ -213,13 +226,17 @@ void Parser::initial_list(Variable& v, uint64_t first, uint64_t room, size_t lev
   uint64_t position = 0;
   while (!lexer_.peek().is('}')) {
     bool nested = lexer_.peek().is('{');
-    if (nested && level + 1 >= dimensions_.size()) fail_at(open.line, "Too many braces in the initialiser of '{}'", v.name);
+    if (nested && level + 1 >= dimensions_.size())
+      fail_at(open.line, "Too many braces in the initialiser of '{}'", v.name);
     uint64_t wanted = nested ? inner : 1;
     if (position > room || wanted > room - position) {
-      fail_at(open.line, "Too many values in the initialiser of '{}': it has {} elements", v.name, v.elements);
+      fail_at(open.line, "Too many values in the initialiser of '{}': it has {} elements", v.name,
+              v.elements);
     }
-    if (nested) initial_list(v, first + position, inner, level + 1);
-    else initial_value(v, first + position);
+    if (nested)
+      initial_list(v, first + position, inner, level + 1);
+    else
+      initial_value(v, first + position);
     position += wanted;
     if (!accept(',')) break;
   }
@@ -246,9 +263,12 @@ void Parser::initial_value(Variable& v, uint64_t element) {
       name = expect_name("symbol");
     }
     const Name* n = names_.find(name.text);
-    if (n && n->kind == Name::Kind::variable) r.variable = n->variable;
-    else if (n && n->kind == Name::Kind::function) r.function = n->function;
-    else fail_at(name.line, "Unknown symbol '{}'", name.text);
+    if (n && n->kind == Name::Kind::variable)
+      r.variable = n->variable;
+    else if (n && n->kind == Name::Kind::function)
+      r.function = n->function;
+    else
+      fail_at(name.line, "Unknown symbol '{}'", name.text);
     relocated = true;
     auto addend = [&] {
       if (!lexer_.peek().is('+') && !lexer_.peek().is('-')) return;
@@ -288,7 +308,8 @@ void Parser::initial_value(Variable& v, uint64_t element) {
         }
       } else {
         if (c.is_float && type_bits(c.float_type) != type_bits(v.type)) {
-          fail_at(t.line, "Floating-point value in the initialiser of '{}' of type .{}", v.name, type_name(v.type));
+          fail_at(t.line, "Floating-point value in the initialiser of '{}' of type .{}", v.name,
+                  type_name(v.type));
         }
         if (v.type == Type::b128) fail_at(t.line, ".b128 variables cannot be initialised");
         store(c.is_float ? c.bits : static_cast<uint64_t>(c.i));
@@ -297,7 +318,8 @@ void Parser::initial_value(Variable& v, uint64_t element) {
   }
   if (relocated) {
     if (!masked && bytes != 8 && bytes != 4) {
-      fail_at(t.line, "An address needs a 32-bit or 64-bit element; '{}' has type .{}", v.name, type_name(v.type));
+      fail_at(t.line, "An address needs a 32-bit or 64-bit element; '{}' has type .{}", v.name,
+              type_name(v.type));
     }
     r.generic = generic;
     v.relocations.push_back(r);
@@ -355,7 +377,8 @@ Prototype Parser::prototype(std::string_view name) {
     if (accept(')')) return;
     do {
       Token t = lexer_.take();
-      if (!t.is(".param") && !t.is(".reg")) fail_at(t.line, "Parsing error near '{}': .param expected", t.text);
+      if (!t.is(".param") && !t.is(".reg"))
+        fail_at(t.line, "Parsing error near '{}': .param expected", t.text);
       Variable v = variable_head(t.is(".reg") ? Space::reg : Space::param);
       v.name = expect_name("parameter name").text;
       v.line = t.line;

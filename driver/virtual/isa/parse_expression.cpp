@@ -47,20 +47,30 @@ Constant Parser::constant_number(const Token& t) {
     if (is_unsigned) digits.remove_suffix(1);
     uint64_t v = 0;
     auto [end, status] = std::from_chars(digits.data(), digits.data() + digits.size(), v, base);
-    if (digits.empty() || status == std::errc::invalid_argument || end != digits.data() + digits.size()) return malformed();
-    if (status == std::errc::result_out_of_range) fail_at(t.line, "Integer constant '{}' does not fit 64 bits", s);
+    if (digits.empty() || status == std::errc::invalid_argument || end != digits.data() + digits.size())
+      return malformed();
+    if (status == std::errc::result_out_of_range)
+      fail_at(t.line, "Integer constant '{}' does not fit 64 bits", s);
     return integer_constant(static_cast<int64_t>(v), is_unsigned || v > INT64_MAX);
   };
   if (s.size() >= 2 && s[0] == '0') {
     std::string_view digits = s.substr(2);
     switch (s[1]) {
-      case 'x': case 'X': return parse_unsigned(digits, 16);
-      case 'b': case 'B': return parse_unsigned(digits, 2);
-      case 'f': case 'F': case 'd': case 'D': {
+      case 'x':
+      case 'X':
+        return parse_unsigned(digits, 16);
+      case 'b':
+      case 'B':
+        return parse_unsigned(digits, 2);
+      case 'f':
+      case 'F':
+      case 'd':
+      case 'D': {
         bool single = s[1] == 'f' || s[1] == 'F';
         uint64_t v = 0;
         auto [end, status] = std::from_chars(digits.data(), digits.data() + digits.size(), v, 16);
-        if (digits.size() != (single ? 8u : 16u) || status != std::errc{} || end != digits.data() + digits.size()) {
+        if (digits.size() != (single ? 8u : 16u) || status != std::errc{} ||
+            end != digits.data() + digits.size()) {
           return malformed();
         }
         if (!single) return double_constant(std::bit_cast<double>(v));
@@ -69,7 +79,8 @@ Constant Parser::constant_number(const Token& t) {
         c.bits = v;
         return c;
       }
-      default: break;
+      default:
+        break;
     }
   }
   if (s.find_first_of(".eE") != s.npos) {
@@ -107,7 +118,9 @@ Constant Parser::constant_unary() {
     Constant c = constant_unary();
     if (t.is('+')) return c;
     if (t.is('-')) {
-      if (!c.is_float) return integer_constant(static_cast<int64_t>(0 - static_cast<uint64_t>(c.i)), c.is_unsigned && c.i != INT64_MIN);
+      if (!c.is_float)
+        return integer_constant(static_cast<int64_t>(0 - static_cast<uint64_t>(c.i)),
+                                c.is_unsigned && c.i != INT64_MIN);
       Type type = c.float_type;
       uint64_t bits = c.bits ^ (type == Type::f32 ? uint64_t{1} << 31 : uint64_t{1} << 63);
       c = double_constant(-c.f);
@@ -132,11 +145,16 @@ Constant Parser::constant_binary(int min_precedence) {
     std::string_view o = op.text;
     if (a.is_float || b.is_float) {
       double x = a.is_float ? a.f : static_cast<double>(a.i), y = b.is_float ? b.f : static_cast<double>(b.i);
-      if (o == "+") a = double_constant(x + y);
-      else if (o == "-") a = double_constant(x - y);
-      else if (o == "*") a = double_constant(x * y);
-      else if (o == "/") a = double_constant(x / y);
-      else fail_at(op.line, "Operator '{}' needs integer constants", o);
+      if (o == "+")
+        a = double_constant(x + y);
+      else if (o == "-")
+        a = double_constant(x - y);
+      else if (o == "*")
+        a = double_constant(x * y);
+      else if (o == "/")
+        a = double_constant(x / y);
+      else
+        fail_at(op.line, "Operator '{}' needs integer constants", o);
       continue;
     }
     bool u = a.is_unsigned || b.is_unsigned;
@@ -144,24 +162,42 @@ Constant Parser::constant_binary(int min_precedence) {
     if ((o == "/" || o == "%") && y == 0) fail_at(op.line, "Division by zero in a constant expression");
     auto less = [&] { return u ? x < y : a.i < b.i; };
     uint64_t r = 0;
-    if (o == "*") r = x * y;
-    else if (o == "/") r = u || b.i == -1 ? (u ? x / y : 0 - x) : static_cast<uint64_t>(a.i / b.i);
-    else if (o == "%") r = u || b.i == -1 ? (u ? x % y : 0) : static_cast<uint64_t>(a.i % b.i);
-    else if (o == "+") r = x + y;
-    else if (o == "-") r = x - y;
-    else if (o == "<<") r = y < 64 ? x << y : 0;
-    else if (o == ">>") r = a.is_unsigned ? (y < 64 ? x >> y : 0) : static_cast<uint64_t>(a.i >> (y < 64 ? y : 63));
-    else if (o == "<") r = less();
-    else if (o == "<=") r = less() || x == y;
-    else if (o == ">") r = !less() && x != y;
-    else if (o == ">=") r = !less();
-    else if (o == "==") r = x == y;
-    else if (o == "!=") r = x != y;
-    else if (o == "&") r = x & y;
-    else if (o == "^") r = x ^ y;
-    else if (o == "|") r = x | y;
-    else if (o == "&&") r = x && y;
-    else if (o == "||") r = x || y;
+    if (o == "*")
+      r = x * y;
+    else if (o == "/")
+      r = u || b.i == -1 ? (u ? x / y : 0 - x) : static_cast<uint64_t>(a.i / b.i);
+    else if (o == "%")
+      r = u || b.i == -1 ? (u ? x % y : 0) : static_cast<uint64_t>(a.i % b.i);
+    else if (o == "+")
+      r = x + y;
+    else if (o == "-")
+      r = x - y;
+    else if (o == "<<")
+      r = y < 64 ? x << y : 0;
+    else if (o == ">>")
+      r = a.is_unsigned ? (y < 64 ? x >> y : 0) : static_cast<uint64_t>(a.i >> (y < 64 ? y : 63));
+    else if (o == "<")
+      r = less();
+    else if (o == "<=")
+      r = less() || x == y;
+    else if (o == ">")
+      r = !less() && x != y;
+    else if (o == ">=")
+      r = !less();
+    else if (o == "==")
+      r = x == y;
+    else if (o == "!=")
+      r = x != y;
+    else if (o == "&")
+      r = x & y;
+    else if (o == "^")
+      r = x ^ y;
+    else if (o == "|")
+      r = x | y;
+    else if (o == "&&")
+      r = x && y;
+    else if (o == "||")
+      r = x || y;
     if (p == 8) u = a.is_unsigned;
     if (p == 7 || p == 6 || p <= 2) u = false;
     a = integer_constant(static_cast<int64_t>(r), u);

@@ -24,11 +24,20 @@ const std::unordered_map<std::string_view, SpecialRow>& specials() {
 int component(std::string_view directive) {
   if (directive.size() != 2) return -1;
   switch (directive[1]) {
-    case 'x': case 'r': return 0;
-    case 'y': case 'g': return 1;
-    case 'z': case 'b': return 2;
-    case 'w': case 'a': return 3;
-    default: return -1;
+    case 'x':
+    case 'r':
+      return 0;
+    case 'y':
+    case 'g':
+      return 1;
+    case 'z':
+    case 'b':
+      return 2;
+    case 'w':
+    case 'a':
+      return 3;
+    default:
+      return -1;
   }
 }
 
@@ -80,11 +89,12 @@ Operand Parser::special_operand(const Token& t) {
     fail_at(t.line, "Unknown symbol '{}'", spelling);
   }
   if (it->second.min_ptx > module_.version) {
-    fail_at(t.line, "Special register '{}' requires PTX ISA .version {} or later; the module says {}", spelling,
-            version_name(it->second.min_ptx), version_name(module_.version));
+    fail_at(t.line, "Special register '{}' requires PTX ISA .version {} or later; the module says {}",
+            spelling, version_name(it->second.min_ptx), version_name(module_.version));
   }
   if (spelling.find("cluster") != spelling.npos && module_.target < 90) {
-    fail_at(t.line, "Special register '{}' requires .target sm_90 or higher; the module says sm_{}", spelling, module_.target);
+    fail_at(t.line, "Special register '{}' requires .target sm_90 or higher; the module says sm_{}", spelling,
+            module_.target);
   }
   Operand o;
   o.kind = OperandKind::special;
@@ -137,7 +147,8 @@ Operand Parser::name_operand(const Token& t) {
         return reg_operand(name->index + static_cast<uint32_t>(c), name->type);
       } else {
         std::vector<Operand> elements;
-        for (uint32_t i = 0; i < name->vector; ++i) elements.push_back(reg_operand(name->index + i, name->type));
+        for (uint32_t i = 0; i < name->vector; ++i)
+          elements.push_back(reg_operand(name->index + i, name->type));
         o.kind = OperandKind::vector;
         o.elements = keep(elements);
         return o;
@@ -155,11 +166,20 @@ Operand Parser::name_operand(const Token& t) {
       o.kind = OperandKind::function;
       o.function = name->function;
       return o;
-    case Name::Kind::label: o.kind = OperandKind::label; break;
-    case Name::Kind::branch_table: o.kind = OperandKind::branch_table; break;
-    case Name::Kind::call_targets: o.kind = OperandKind::call_targets; break;
-    case Name::Kind::prototype: o.kind = OperandKind::prototype; break;
-    case Name::Kind::none: break;
+    case Name::Kind::label:
+      o.kind = OperandKind::label;
+      break;
+    case Name::Kind::branch_table:
+      o.kind = OperandKind::branch_table;
+      break;
+    case Name::Kind::call_targets:
+      o.kind = OperandKind::call_targets;
+      break;
+    case Name::Kind::prototype:
+      o.kind = OperandKind::prototype;
+      break;
+    case Name::Kind::none:
+      break;
   }
   o.index = name->index;
   return o;
@@ -214,7 +234,8 @@ Operand Parser::address_operand() {
       o.variable = base.variable;
       o.offset = base.offset;
     } else {
-      fail_at(t.line, "'{}' cannot be the base of an address; expected a register, a variable or a number", t.text);
+      fail_at(t.line, "'{}' cannot be the base of an address; expected a register, a variable or a number",
+              t.text);
     }
     o.type = base.type;
     // [a-4] is no PTX; [a+-4] is.
@@ -239,8 +260,10 @@ Operand Parser::operand() {
     if (next.is("WARP_SZ")) return immediate_operand(constant());
     Token t = lexer_.take();
     Operand o;
-    if (t.is("_")) o.kind = OperandKind::sink;
-    else o = name_operand(t);
+    if (t.is("_"))
+      o.kind = OperandKind::sink;
+    else
+      o = name_operand(t);
     if (lexer_.peek().is('|')) {
       lexer_.take();
       return pair_operand(o);

@@ -131,7 +131,7 @@ class Parser {
     std::string_view name;
     uint32_t line;
   };
-  std::vector<Operand> operands_;    // of the instruction being parsed
+  std::vector<Operand> operands_;     // of the instruction being parsed
   std::vector<uint64_t> dimensions_;  // of the variable being declared; 0 = []
   std::vector<Scope> scopes_;
   std::vector<Pending> pending_;

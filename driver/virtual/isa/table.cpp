@@ -207,21 +207,31 @@ constexpr std::string_view kIdNames[] = {
 
 }  // namespace
 
-std::string_view id_name(Id id) { return kIdNames[static_cast<size_t>(id)]; }
+std::string_view id_name(Id id) {
+  return kIdNames[static_cast<size_t>(id)];
+}
 
 std::string_view scope_name(Scope s) {
   switch (s) {
-    case Scope::thread: return "thread";
-    case Scope::warp: return "warp";
-    case Scope::warpgroup: return "warpgroup";
-    case Scope::cta: return "cta";
-    case Scope::cluster: return "cluster";
-    case Scope::async: return "async";
+    case Scope::thread:
+      return "thread";
+    case Scope::warp:
+      return "warp";
+    case Scope::warpgroup:
+      return "warpgroup";
+    case Scope::cta:
+      return "cta";
+    case Scope::cluster:
+      return "cluster";
+    case Scope::async:
+      return "async";
   }
   return "?";
 }
 
-std::span<const Row> rows() { return table().rows; }
+std::span<const Row> rows() {
+  return table().rows;
+}
 
 std::span<const Row* const> rows_of(std::string_view root) {
   auto it = table().by_root.find(root);

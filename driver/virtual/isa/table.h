@@ -31,8 +31,17 @@ enum class Scope : uint8_t { thread, warp, warpgroup, cta, cluster, async };
 std::string_view scope_name(Scope s);
 
 // Lowest target; the 'a' features of sm_90a are those of no other target.
-enum class Arch : uint8_t { sm_50 = 50, sm_60 = 60, sm_70 = 70, sm_75 = 75, sm_80 = 80, sm_86 = 86, sm_89 = 89,
-                            sm_90 = 90, sm_90a = 91 };
+enum class Arch : uint8_t {
+  sm_50 = 50,
+  sm_60 = 60,
+  sm_70 = 70,
+  sm_75 = 75,
+  sm_80 = 80,
+  sm_86 = 86,
+  sm_89 = 89,
+  sm_90 = 90,
+  sm_90a = 91
+};
 
 // One modifier position of a pattern.
 struct Slot {
@@ -50,8 +59,8 @@ struct Row {
   Scope scope = Scope::thread;
   uint16_t min_ptx = 0;  // 80 for PTX ISA 8.0
   Arch arch = Arch::sm_50;
-  std::string_view why_not;   // reason, unsupported rows only
-  std::string_view chapter;   // "integer" for table/integer.def
+  std::string_view why_not;  // reason, unsupported rows only
+  std::string_view chapter;  // "integer" for table/integer.def
   std::vector<Slot> slots;
   std::vector<OperandSpec> specs;
 

@@ -12,8 +12,11 @@ struct TypeInfo {
 constexpr TypeKind kPred = TypeKind::pred, kBits = TypeKind::bits, kUnsigned = TypeKind::unsigned_int,
                    kSigned = TypeKind::signed_int, kFloating = TypeKind::floating;
 constexpr TypeKind pick(std::string_view kind) {
-  return kind == "pred" ? kPred : kind == "bits" ? kBits : kind == "unsigned_int" ? kUnsigned
-         : kind == "signed_int" ? kSigned : kFloating;
+  return kind == "pred"           ? kPred
+         : kind == "bits"         ? kBits
+         : kind == "unsigned_int" ? kUnsigned
+         : kind == "signed_int"   ? kSigned
+                                  : kFloating;
 }
 
 constexpr TypeInfo kTypes[] = {
@@ -25,9 +28,15 @@ constexpr TypeInfo kTypes[] = {
 
 }  // namespace
 
-int type_bits(Type t) { return kTypes[static_cast<int>(t)].bits; }
-TypeKind type_kind(Type t) { return kTypes[static_cast<int>(t)].kind; }
-std::string_view type_name(Type t) { return kTypes[static_cast<int>(t)].name; }
+int type_bits(Type t) {
+  return kTypes[static_cast<int>(t)].bits;
+}
+TypeKind type_kind(Type t) {
+  return kTypes[static_cast<int>(t)].kind;
+}
+std::string_view type_name(Type t) {
+  return kTypes[static_cast<int>(t)].name;
+}
 
 Type type_from_token(std::string_view token) {
   for (size_t i = 1; i < std::size(kTypes); ++i) {
@@ -38,14 +47,22 @@ Type type_from_token(std::string_view token) {
 
 std::string_view space_name(Space s) {
   switch (s) {
-    case Space::reg: return "reg";
-    case Space::generic: return "generic";
-    case Space::global: return "global";
-    case Space::shared: return "shared";
-    case Space::shared_cluster: return "shared::cluster";
-    case Space::local: return "local";
-    case Space::param: return "param";
-    case Space::const_: return "const";
+    case Space::reg:
+      return "reg";
+    case Space::generic:
+      return "generic";
+    case Space::global:
+      return "global";
+    case Space::shared:
+      return "shared";
+    case Space::shared_cluster:
+      return "shared::cluster";
+    case Space::local:
+      return "local";
+    case Space::param:
+      return "param";
+    case Space::const_:
+      return "const";
   }
   return "?";
 }

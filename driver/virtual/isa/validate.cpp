@@ -9,7 +9,9 @@
 namespace ptxops::virt::isa {
 namespace {
 
-std::string register_name(uint32_t index, const Function& f) { return f.registers[index].name(); }
+std::string register_name(uint32_t index, const Function& f) {
+  return f.registers[index].name();
+}
 
 bool integer_fits(const Operand& o, Type t) {
   int n = type_bits(t);
@@ -23,7 +25,9 @@ bool integer_fits(const Operand& o, Type t) {
 std::string check_immediate(const Operand& o, Type t) {
   bool literal_float = o.type == Type::f32 || o.type == Type::f64;
   if (t == Type::f32 || t == Type::f64) {
-    return literal_float ? "" : fmt::format("is an integer, expected a floating-point constant for .{}", type_name(t));
+    return literal_float
+               ? ""
+               : fmt::format("is an integer, expected a floating-point constant for .{}", type_name(t));
   }
   if (is_float(t)) return fmt::format("is an immediate, but .{} takes registers only", type_name(t));
   if (literal_float) {
@@ -33,7 +37,8 @@ std::string check_immediate(const Operand& o, Type t) {
   if (t == Type::pred) {
     return o.bits <= 1 ? "" : fmt::format("is {}, expected predicate 0 or 1", static_cast<int64_t>(o.bits));
   }
-  if (!integer_fits(o, t)) return fmt::format("is {}, which does not fit .{}", static_cast<int64_t>(o.bits), type_name(t));
+  if (!integer_fits(o, t))
+    return fmt::format("is {}, which does not fit .{}", static_cast<int64_t>(o.bits), type_name(t));
   return "";
 }
 
@@ -43,7 +48,8 @@ std::string check_scalar(const Operand& o, Type t, const OperandSpec& spec, cons
     case OperandKind::reg:
       if (o.negated && !spec.negatable) return "must not be negated";
       if (!register_suits(t, o.type, spec.wider)) {
-        return fmt::format("has type .{}, expected .{}{}", type_name(o.type), type_name(t), spec.wider ? " or wider" : "");
+        return fmt::format("has type .{}, expected .{}{}", type_name(o.type), type_name(t),
+                           spec.wider ? " or wider" : "");
       }
       return "";
     case OperandKind::immediate:
@@ -59,12 +65,18 @@ std::string check_scalar(const Operand& o, Type t, const OperandSpec& spec, cons
       return fmt::format("is the address of '{}' where a register is required", o.variable->name);
     case OperandKind::sink:
       return "discards the result, which is not allowed here";
-    case OperandKind::vector: return "is a vector where a scalar is required";
-    case OperandKind::pair: return "is a pair of destinations where one is required";
-    case OperandKind::address: return "is an address where a value is required";
-    case OperandKind::function: return "is a function where a value is required";
-    case OperandKind::label: return "is a label where a value is required";
-    default: return "is of the wrong kind";
+    case OperandKind::vector:
+      return "is a vector where a scalar is required";
+    case OperandKind::pair:
+      return "is a pair of destinations where one is required";
+    case OperandKind::address:
+      return "is an address where a value is required";
+    case OperandKind::function:
+      return "is a function where a value is required";
+    case OperandKind::label:
+      return "is a label where a value is required";
+    default:
+      return "is of the wrong kind";
   }
 }
 
@@ -87,7 +99,8 @@ std::string check_value(const Operand& o, const ExpectedOperand& e, const Instru
     }
     for (const Operand& element : o.elements) {
       if (element.is_sink() && spec.dest) continue;
-      if (std::string s = check_scalar(element, e.type, spec, in); !s.empty()) return "has an element that " + s;
+      if (std::string s = check_scalar(element, e.type, spec, in); !s.empty())
+        return "has an element that " + s;
     }
     return "";
   }
@@ -112,8 +125,8 @@ std::string check_listed_immediate(const Operand& o, const OperandSpec& spec) {
 bool space_accepts(Space instruction, Space variable) {
   if (instruction == variable) return true;
   if (instruction == Space::shared_cluster) return variable == Space::shared;
-  // A generic access to a variable is resolved by the variable's own space; parameters have no generic address
-  // without cvta.param.
+  // A generic access to a variable is resolved by the variable's own space; parameters have no generic
+  // address without cvta.param.
   return instruction == Space::generic && variable != Space::reg && variable != Space::param;
 }
 
@@ -127,7 +140,8 @@ std::string check_address(const Operand& o, Space space) {
       }
       bool wide = space == Space::generic || space == Space::global;
       if (bits < (wide ? 64 : 32)) {
-        return fmt::format("has a {}-bit base register; .{} addresses are {}-bit", bits, space_name(space), wide ? 64 : 32);
+        return fmt::format("has a {}-bit base register; .{} addresses are {}-bit", bits, space_name(space),
+                           wide ? 64 : 32);
       }
       return "";
     }
@@ -150,7 +164,8 @@ std::string check_tensor(const Operand& o, const Instruction& in) {
     return fmt::format("has {} coordinates, expected {} for .{}", o.elements.size(), dims, in.choice("dim"));
   }
   for (const Operand& c : o.elements) {
-    bool suits = c.is_reg() ? register_suits(Type::s32, c.type, false) : c.is_imm() && integer_fits(c, Type::s32);
+    bool suits =
+        c.is_reg() ? register_suits(Type::s32, c.type, false) : c.is_imm() && integer_fits(c, Type::s32);
     if (!suits) return "has a coordinate that is no 32-bit integer";
   }
   return "";
@@ -158,34 +173,52 @@ std::string check_tensor(const Operand& o, const Instruction& in) {
 
 std::string check_operand(const Operand& o, const ExpectedOperand& e, const Instruction& in) {
   using Kind = OperandSpec::Kind;
-  auto u32 = [&] { return o.is_reg() ? register_suits(Type::u32, o.type, false) : o.is_imm() && integer_fits(o, Type::u32); };
-  if (o.is_address() && !o.elements.empty() && e.spec->kind != Kind::tensor) return "has coordinates where none are expected";
+  auto u32 = [&] {
+    return o.is_reg() ? register_suits(Type::u32, o.type, false) : o.is_imm() && integer_fits(o, Type::u32);
+  };
+  if (o.is_address() && !o.elements.empty() && e.spec->kind != Kind::tensor)
+    return "has coordinates where none are expected";
   switch (e.spec->kind) {
-    case Kind::value: return check_value(o, e, in);
-    case Kind::immediate: return check_listed_immediate(o, *e.spec);
-    case Kind::address: return check_address(o, e.space);
-    case Kind::tensor: return check_tensor(o, in);
-    case Kind::label: return o.kind == OperandKind::label ? "" : "must be a label";
+    case Kind::value:
+      return check_value(o, e, in);
+    case Kind::immediate:
+      return check_listed_immediate(o, *e.spec);
+    case Kind::address:
+      return check_address(o, e.space);
+    case Kind::tensor:
+      return check_tensor(o, in);
+    case Kind::label:
+      return o.kind == OperandKind::label ? "" : "must be a label";
     case Kind::branch_table:
-      return o.kind == OperandKind::label || o.kind == OperandKind::branch_table ? "" : "must name a .branchtargets list";
+      return o.kind == OperandKind::label || o.kind == OperandKind::branch_table
+                 ? ""
+                 : "must name a .branchtargets list";
     case Kind::barrier:
       if (!u32()) return "must be a barrier number: .u32 register or constant";
       if (o.is_imm() && o.bits > 15) {
-        return fmt::format("is barrier number '{}', expected to be in range [0..15]", static_cast<int64_t>(o.bits));
+        return fmt::format("is barrier number '{}', expected to be in range [0..15]",
+                           static_cast<int64_t>(o.bits));
       }
       return "";
     case Kind::threads:
       if (!u32()) return "must be a thread count: .u32 register or constant";
       if (o.is_imm() && (o.bits % 32 != 0 || o.bits == 0)) {
-        return fmt::format("is thread count {}, expected a multiple of the warp size", static_cast<int64_t>(o.bits));
+        return fmt::format("is thread count {}, expected a multiple of the warp size",
+                           static_cast<int64_t>(o.bits));
       }
       return "";
     case Kind::size_or_pred:
-      return u32() || (o.is_reg() && o.type == Type::pred) ? "" : "must be a source size (.u32) or an ignore-src predicate";
+      return u32() || (o.is_reg() && o.type == Type::pred)
+                 ? ""
+                 : "must be a source size (.u32) or an ignore-src predicate";
     case Kind::pointer:
       return o.is_reg() && !is_float(o.type) && type_bits(o.type) >= 32 && type_bits(o.type) <= 64
-                 ? "" : "must be a 32-bit or 64-bit register";
-    case Kind::mov: case Kind::call: case Kind::wgmma: return "";  // whole forms, see validate_rules
+                 ? ""
+                 : "must be a 32-bit or 64-bit register";
+    case Kind::mov:
+    case Kind::call:
+    case Kind::wgmma:
+      return "";  // whole forms, see validate_rules
   }
   return "";
 }
@@ -205,42 +238,59 @@ bool register_suits(Type wanted, Type reg, bool wider) {
   if (r == TypeKind::bits) return true;
   if (wanted == Type::u16x2 || wanted == Type::s16x2) return false;
   switch (w) {
-    case TypeKind::bits: return true;
-    case TypeKind::floating: return wanted == reg;
-    default: return r != TypeKind::floating;
+    case TypeKind::bits:
+      return true;
+    case TypeKind::floating:
+      return wanted == reg;
+    default:
+      return r != TypeKind::floating;
   }
 }
 
 std::string describe(const Operand& o, const Function& f) {
   switch (o.kind) {
-    case OperandKind::reg: return fmt::format("register '{}{}'", o.negated ? "!" : "", register_name(o.index, f));
+    case OperandKind::reg:
+      return fmt::format("register '{}{}'", o.negated ? "!" : "", register_name(o.index, f));
     case OperandKind::immediate:
-      return o.type == Type::f32 || o.type == Type::f64 ? fmt::format("constant 0{}{:0{}X}", o.type == Type::f32 ? 'f' : 'd', o.bits, type_bytes(o.type) * 2)
-                                                        : fmt::format("constant {}", static_cast<int64_t>(o.bits));
-    case OperandKind::special: return fmt::format("special register '{}'", special_name(o.special()));
-    case OperandKind::variable: return fmt::format("variable '{}'", o.variable->name);
-    case OperandKind::function: return fmt::format("function '{}'", o.function->name);
-    case OperandKind::address: return "the address";
-    case OperandKind::vector: return "the vector";
-    case OperandKind::pair: return "the pair";
-    case OperandKind::sink: return "'_'";
-    case OperandKind::list: return "the list";
-    default: return "the label";
+      return o.type == Type::f32 || o.type == Type::f64
+                 ? fmt::format("constant 0{}{:0{}X}", o.type == Type::f32 ? 'f' : 'd', o.bits,
+                               type_bytes(o.type) * 2)
+                 : fmt::format("constant {}", static_cast<int64_t>(o.bits));
+    case OperandKind::special:
+      return fmt::format("special register '{}'", special_name(o.special()));
+    case OperandKind::variable:
+      return fmt::format("variable '{}'", o.variable->name);
+    case OperandKind::function:
+      return fmt::format("function '{}'", o.function->name);
+    case OperandKind::address:
+      return "the address";
+    case OperandKind::vector:
+      return "the vector";
+    case OperandKind::pair:
+      return "the pair";
+    case OperandKind::sink:
+      return "'_'";
+    case OperandKind::list:
+      return "the list";
+    default:
+      return "the label";
   }
 }
 
-std::string check_instruction(const Instruction& in, const MatchedOpcode& matched,
-                              const Function& function) {
+std::string check_instruction(const Instruction& in, const MatchedOpcode& matched, const Function& function) {
   const auto& expected = matched.expected;
   if (!expected.empty() && expected[0].spec->kind >= OperandSpec::Kind::mov) {
     std::string why = check_whole_form(in, function);
-    return why.empty() ? "" : fmt::format("Arguments mismatch for instruction '{}': {}", in.opcode->text, why);
+    return why.empty() ? ""
+                       : fmt::format("Arguments mismatch for instruction '{}': {}", in.opcode->text, why);
   }
   size_t n = in.operands.size();
   if (n < matched.required || n > size_t{matched.required} + matched.optional) {
-    std::string count = matched.optional ? fmt::format("{} to {}", matched.required, matched.required + matched.optional)
-                                         : std::to_string(matched.required);
-    return fmt::format("Arguments mismatch for instruction '{}': {} operands given, {} expected", in.opcode->text, n, count);
+    std::string count = matched.optional
+                            ? fmt::format("{} to {}", matched.required, matched.required + matched.optional)
+                            : std::to_string(matched.required);
+    return fmt::format("Arguments mismatch for instruction '{}': {} operands given, {} expected",
+                       in.opcode->text, n, count);
   }
   size_t spare = n - matched.required, i = 0;
   for (const ExpectedOperand& e : expected) {
@@ -248,7 +298,8 @@ std::string check_instruction(const Instruction& in, const MatchedOpcode& matche
       if (spare == 0) continue;
       --spare;
     }
-    if (std::string why = check_operand(in.operands[i], e, in); !why.empty()) return mismatch(in, i, why, function);
+    if (std::string why = check_operand(in.operands[i], e, in); !why.empty())
+      return mismatch(in, i, why, function);
     ++i;
   }
   return check_rules(in);

@@ -4,8 +4,14 @@
 
 namespace ptxops::virt::numerics::detail {
 
-double sin_double(double x) { return std::sin(x); }
-double cos_double(double x) { return std::cos(x); }
-double tanh_double(double x) { return std::tanh(x); }
+double sin_double(double x) {
+  return std::sin(x);
+}
+double cos_double(double x) {
+  return std::cos(x);
+}
+double tanh_double(double x) {
+  return std::tanh(x);
+}
 
 }  // namespace ptxops::virt::numerics::detail

@@ -1,7 +1,8 @@
-// ex2, lg2, rcp, rsqrt, sqrt, sin, cos, tanh and div .approx. NVIDIA documents only error bounds for them, so here
-// they are the exact value, evaluated in double and rounded once, with PTX's table of special cases. A Perturbation
-// moves each result within its documented bound, so that tests can show that a kernel does not lean on the last bit.
-// Pure functions: the same inputs give the same bits on every machine (no contraction, no libm in ex2 and lg2).
+// ex2, lg2, rcp, rsqrt, sqrt, sin, cos, tanh and div .approx. NVIDIA documents only error bounds for them, so
+// here they are the exact value, evaluated in double and rounded once, with PTX's table of special cases. A
+// Perturbation moves each result within its documented bound, so that tests can show that a kernel does not
+// lean on the last bit. Pure functions: the same inputs give the same bits on every machine (no contraction,
+// no libm in ex2 and lg2).
 #pragma once
 
 #include <cstdint>
@@ -10,9 +11,9 @@
 
 namespace ptxops::virt::numerics {
 
-// enabled: each result moves by a share, in [-1, 1], of what its bound leaves beside the final rounding. The share is a
-// hash of seed, operation and operands: the same operands always give the same result. Zeros, subnormals, infinities
-// and NaNs stay as they are.
+// enabled: each result moves by a share, in [-1, 1], of what its bound leaves beside the final rounding. The
+// share is a hash of seed, operation and operands: the same operands always give the same result. Zeros,
+// subnormals, infinities and NaNs stay as they are.
 struct Perturbation {
   bool enabled = false;
   std::uint64_t seed = 0;
@@ -25,7 +26,7 @@ namespace detail {
 // 2^x for |x| <= 1100. Relative error below 2^-50.
 PTXOPS_NUMERICS double exp2_double(double x) {
   constexpr double kShift = 0x1.8p52;
-  const double n = (x + kShift) - kShift;  // nearest integer
+  const double n = (x + kShift) - kShift;           // nearest integer
   const double f = (x - n) * 0x1.62e42fefa39efp-1;  // * ln 2, |f| < 0.347
   double p = 1.0 / 6227020800;
   p = p * f + 1.0 / 479001600;
@@ -49,7 +50,8 @@ PTXOPS_NUMERICS double exp2_double(double x) {
   return p * s0 * s1;
 }
 
-// log2 of a positive normal double. Error below 2^-48 relative to the larger of the result and the distance from 1.
+// log2 of a positive normal double. Error below 2^-48 relative to the larger of the result and the distance
+// from 1.
 PTXOPS_NUMERICS double log2_double(double x) {
   const auto bits = std::bit_cast<std::uint64_t>(x);
   // Significand in [sqrt(1/2), sqrt(2)).
@@ -93,9 +95,11 @@ PTXOPS_NUMERICS double ulp(double y) {
 
 // `bound`: the documented absolute error at y.
 template <Format F>
-PTXOPS_NUMERICS double perturbed(const Perturbation& p, Approx op, std::uint64_t operands, double y, double bound) {
+PTXOPS_NUMERICS double perturbed(const Perturbation& p, Approx op, std::uint64_t operands, double y,
+                                 double bound) {
   const double spare = bound - ulp<F>(y) / 2;
-  constexpr double least = std::bit_cast<double>(static_cast<std::uint64_t>(spec(F).min_exponent() + 1023) << 52);
+  constexpr double least =
+      std::bit_cast<double>(static_cast<std::uint64_t>(spec(F).min_exponent() + 1023) << 52);
   const bool movable = p.enabled && spare > 0 && y - y == 0 && __builtin_fabs(y) >= least;
   return movable ? y + spare * share(p, op, operands) : y;
 }
@@ -127,7 +131,8 @@ PTXOPS_NUMERICS Bits<F> ex2_approx(Bits<F> a, const Perturbation& p = {}) {
   const double clamped = above ? 1000 : below ? -1000 : x;
   double y = detail::exp2_double(clamped == clamped ? clamped : 0);
   if (p.enabled) {
-    const double bound = F == Format::f32 ? 2 * detail::ulp<F>(y) : y * (F == Format::f16 ? 0x1p-10 * 1.07 : 0x1p-7);
+    const double bound =
+        F == Format::f32 ? 2 * detail::ulp<F>(y) : y * (F == Format::f16 ? 0x1p-10 * 1.07 : 0x1p-7);
     y = clamped == 0 ? 1 : detail::perturbed<F>(p, Approx::ex2, a, y, bound);
   }
   return detail::approx_result<F, kFtz>(x == x ? y : detail::kNan);
@@ -174,8 +179,8 @@ PTXOPS_NUMERICS std::uint32_t sqrt_approx(std::uint32_t a, const Perturbation& p
   return detail::approx_result<Format::f32, kFtz>(y);
 }
 
-// sin.approx, cos.approx{.ftz}.f32. Bound: absolute 2^-20.5 in [-2 pi, 2 pi], 2^-14.7 in [-100 pi, 100 pi]; none is
-// documented further out, where nothing is perturbed.
+// sin.approx, cos.approx{.ftz}.f32. Bound: absolute 2^-20.5 in [-2 pi, 2 pi], 2^-14.7 in [-100 pi, 100 pi];
+// none is documented further out, where nothing is perturbed.
 template <Approx kOp, bool kFtz>
 PTXOPS_NUMERICS std::uint32_t trig_approx(std::uint32_t a, const Perturbation& p = {}) {
   static_assert(kOp == Approx::sin || kOp == Approx::cos);
@@ -184,7 +189,9 @@ PTXOPS_NUMERICS std::uint32_t trig_approx(std::uint32_t a, const Perturbation& p
   if (!(size < detail::kInfinity)) return 0x7FFFFFFFu;
   double y = kOp == Approx::sin ? detail::sin_double(x) : detail::cos_double(x);
   if (p.enabled) {
-    const double bound = size <= 6.283185307179586 ? 0x1p-21 * 1.41 : size <= 314.1592653589793 ? 0x1p-15 * 1.23 : 0;
+    const double bound = size <= 6.283185307179586   ? 0x1p-21 * 1.41
+                         : size <= 314.1592653589793 ? 0x1p-15 * 1.23
+                                                     : 0;
     y = detail::perturbed<Format::f32>(p, kOp, a, y, bound);
   }
   return detail::approx_result<Format::f32, kFtz>(y);
@@ -203,8 +210,8 @@ PTXOPS_NUMERICS Bits<F> tanh_approx(Bits<F> a, const Perturbation& p = {}) {
   return detail::approx_result<F, false>(y);
 }
 
-// div.approx{.ftz}.f32 (kFull false) and div.full{.ftz}.f32. Bound: 2 ulp. div.approx multiplies by a reciprocal that
-// underflows for |b| > 2^126: the result is then a zero, or NaN for an infinite a.
+// div.approx{.ftz}.f32 (kFull false) and div.full{.ftz}.f32. Bound: 2 ulp. div.approx multiplies by a
+// reciprocal that underflows for |b| > 2^126: the result is then a zero, or NaN for an infinite a.
 template <bool kFtz, bool kFull>
 PTXOPS_NUMERICS std::uint32_t div_approx(std::uint32_t a, std::uint32_t b, const Perturbation& p = {}) {
   const double x = detail::load<Format::f32, FloatMode{.ftz = kFtz}>(a);

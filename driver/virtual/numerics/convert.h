@@ -1,5 +1,6 @@
-// cvt: between float formats, and between floats and integers. Values travel as raw bits (Bits<F>); f32 and f64 also
-// come as float and double where that is the natural type. Pure functions, safe in vectorised lane loops.
+// cvt: between float formats, and between floats and integers. Values travel as raw bits (Bits<F>); f32 and
+// f64 also come as float and double where that is the natural type. Pure functions, safe in vectorised lane
+// loops.
 #pragma once
 
 #include <cmath>
@@ -12,7 +13,8 @@ namespace ptxops::virt::numerics {
 
 // ---- widening: exact; NaN becomes f32's canonical NaN ----
 
-// Any format of at most 16 bits to f32. The multiplication rebiases the exponent and normalises subnormals at once.
+// Any format of at most 16 bits to f32. The multiplication rebiases the exponent and normalises subnormals at
+// once.
 template <Format F>
 PTXOPS_NUMERICS std::uint32_t widen_to_f32(Bits<F> x) {
   constexpr FormatSpec s = spec(F);
@@ -52,9 +54,12 @@ PTXOPS_NUMERICS Bits<To> narrow_rn(float value) {
   if constexpr (s.exponent_bits < 8) {
     r -= static_cast<std::uint32_t>(127 - s.bias()) << s.fraction_bits;
     // Adding 2^(23 + e_min - P) rounds at the subnormal quantum; the low bits of the sum are the result.
-    constexpr std::uint32_t magic = static_cast<std::uint32_t>(127 + 23 + s.min_exponent() - s.fraction_bits) << 23;
+    constexpr std::uint32_t magic = static_cast<std::uint32_t>(127 + 23 + s.min_exponent() - s.fraction_bits)
+                                    << 23;
     const float sum = std::bit_cast<float>(u) + std::bit_cast<float>(magic);
-    r = u < static_cast<std::uint32_t>(127 + s.min_exponent()) << 23 ? std::bit_cast<std::uint32_t>(sum) - magic : r;
+    r = u < static_cast<std::uint32_t>(127 + s.min_exponent()) << 23
+            ? std::bit_cast<std::uint32_t>(sum) - magic
+            : r;
   }
   constexpr auto largest = static_cast<std::uint32_t>(soft::largest_finite(To));
   constexpr auto overflow = M.satfinite ? largest : static_cast<std::uint32_t>(soft::infinity(To, false));
@@ -152,10 +157,12 @@ PTXOPS_NUMERICS Int to_int(Bits<From> bits) {
     x = to_float<From>(kFtz && From == Format::f32 ? static_cast<Bits<From>>(soft::flush(From, bits)) : bits);
   using Limits = std::numeric_limits<Int>;
   constexpr bool wide = sizeof(Int) == 8;
-  constexpr Int of_nan = wide || From == Format::f64 ? static_cast<Int>(Int{1} << (8 * sizeof(Int) - 1)) : Int{0};
+  constexpr Int of_nan =
+      wide || From == Format::f64 ? static_cast<Int>(Int{1} << (8 * sizeof(Int) - 1)) : Int{0};
   const double y = round_to_integral<R>(x);
   constexpr double low = static_cast<double>(Limits::min());
-  constexpr double above = wide ? (Limits::is_signed ? 0x1p63 : 0x1p64) : static_cast<double>(Limits::max()) + 1;
+  constexpr double above =
+      wide ? (Limits::is_signed ? 0x1p63 : 0x1p64) : static_cast<double>(Limits::max()) + 1;
   const bool is_nan = x != x, is_low = y < low, is_high = y >= above;
   const auto inside = static_cast<Int>(is_nan | is_low | is_high ? 0 : y);
   return is_nan ? of_nan : is_low ? Limits::min() : is_high ? Limits::max() : inside;
@@ -187,7 +194,9 @@ PTXOPS_NUMERICS Bits<To> from_int(Int value) {
     const bool negative = value < 0;
     const auto magnitude = static_cast<std::uint64_t>(value);
     return static_cast<Bits<To>>(soft::pack(
-        To, M, value == 0 ? soft::Number{} : soft::Number{soft::Kind::finite, negative, 0, negative ? 0 - magnitude : magnitude}));
+        To, M,
+        value == 0 ? soft::Number{}
+                   : soft::Number{soft::Kind::finite, negative, 0, negative ? 0 - magnitude : magnitude}));
   }
 }
 

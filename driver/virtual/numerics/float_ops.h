@@ -1,7 +1,7 @@
-// add, sub, mul, fma, div, rcp, sqrt, min, max on f16, bf16, f32 and f64: IEEE, rounded once, with PTX's modifiers.
-// Raw bits in and out. f16, bf16 and f32 results that are NaN are the canonical NaN; an f64 NaN is quiet, and under
-// round-to-nearest keeps the first NaN operand's payload. Pure functions, safe in vectorised lane loops; rounding to
-// nearest is native arithmetic.
+// add, sub, mul, fma, div, rcp, sqrt, min, max on f16, bf16, f32 and f64: IEEE, rounded once, with PTX's
+// modifiers. Raw bits in and out. f16, bf16 and f32 results that are NaN are the canonical NaN; an f64 NaN is
+// quiet, and under round-to-nearest keeps the first NaN operand's payload. Pure functions, safe in vectorised
+// lane loops; rounding to nearest is native arithmetic.
 #pragma once
 
 #include <cmath>
@@ -28,26 +28,34 @@ PTXOPS_NUMERICS Bits<F> flushed(Bits<F> x) {
 }
 
 // f32 result as PTX leaves it: canonical NaN.
-PTXOPS_NUMERICS float canonical(float x) { return x == x ? x : std::bit_cast<float>(0x7FFFFFFFu); }
+PTXOPS_NUMERICS float canonical(float x) {
+  return x == x ? x : std::bit_cast<float>(0x7FFFFFFFu);
+}
 
 namespace detail {
 
 enum class Op : std::uint8_t { add, sub, mul, fma, div, sqrt };
 
 // The correctly rounded result of any format, rounding and modifier, in integers.
-constexpr std::uint64_t soft_op(Op op, Format f, const FloatMode& m, std::uint64_t a, std::uint64_t b, std::uint64_t c) {
+constexpr std::uint64_t soft_op(Op op, Format f, const FloatMode& m, std::uint64_t a, std::uint64_t b,
+                                std::uint64_t c) {
   const soft::Number x = soft::operand(f, m, a), y = soft::operand(f, m, b);
   switch (op) {
-    case Op::add: return soft::pack(f, m, soft::add(x, y, m.round));
+    case Op::add:
+      return soft::pack(f, m, soft::add(x, y, m.round));
     case Op::sub: {
       soft::Number minus = y;
       minus.negative = !minus.negative;
       return soft::pack(f, m, soft::add(x, minus, m.round));
     }
-    case Op::mul: return soft::pack(f, m, soft::multiply(x, y));
-    case Op::fma: return soft::pack(f, m, soft::add(soft::multiply(x, y), soft::operand(f, m, c), m.round));
-    case Op::div: return soft::pack(f, m, soft::divide(x, y));
-    case Op::sqrt: return soft::pack(f, m, soft::square_root(x));
+    case Op::mul:
+      return soft::pack(f, m, soft::multiply(x, y));
+    case Op::fma:
+      return soft::pack(f, m, soft::add(soft::multiply(x, y), soft::operand(f, m, c), m.round));
+    case Op::div:
+      return soft::pack(f, m, soft::divide(x, y));
+    case Op::sqrt:
+      return soft::pack(f, m, soft::square_root(x));
   }
   return 0;
 }
@@ -69,7 +77,8 @@ PTXOPS_NUMERICS Bits<F> finish(Bits<F> r) {
   return nan ? static_cast<Bits<F>>(canonical_nan(F)) : r;
 }
 
-// p + c in double, rounded to odd at 53 bits (p, c exact): a later rounding to at most 51 bits is then the only one.
+// p + c in double, rounded to odd at 53 bits (p, c exact): a later rounding to at most 51 bits is then the
+// only one.
 PTXOPS_NUMERICS double add_to_odd(double p, double c) {
   const double s = p + c;
   const double t = s - p;
@@ -118,8 +127,8 @@ PTXOPS_NUMERICS Bits<F> operate(Bits<F> a, Bits<F> b, Bits<F> c) {
     const auto in = [](Bits<F> v) { return std::bit_cast<T>(M.ftz ? flushed<F>(v) : v); };
     T r{};
     if constexpr (O == Op::add) r = in(a) + in(b);
-    if constexpr (O == Op::sub) r = in(a) - in(b);
-    if constexpr (O == Op::mul) r = in(a) * in(b);
+    if constexpr (O == Op::sub) r = in(a)-in(b);
+    if constexpr (O == Op::mul) r = in(a)*in(b);
     if constexpr (O == Op::div) r = in(a) / in(b);
     if constexpr (O == Op::fma && F == Format::f32) r = __builtin_fmaf(in(a), in(b), in(c));
     if constexpr (O == Op::fma && F == Format::f64) r = __builtin_fma(in(a), in(b), in(c));

@@ -1,5 +1,5 @@
-// Floating point in integers: every format, every rounding, one rounding per operation. The executor's fast paths are
-// shortcuts of this; what has no shortcut calls it.
+// Floating point in integers: every format, every rounding, one rounding per operation. The executor's fast
+// paths are shortcuts of this; what has no shortcut calls it.
 #pragma once
 
 #include <algorithm>
@@ -13,8 +13,8 @@ __extension__ using Wide = unsigned __int128;
 
 enum class Kind : std::uint8_t { zero, finite, inf, nan };
 
-// value = (-1)^negative * magnitude * 2^exponent. Bit 0 of an inexact magnitude is "jammed": set if anything below it
-// was lost. Operations leave at least 60 bits, so that jamming never reaches a rounding position.
+// value = (-1)^negative * magnitude * 2^exponent. Bit 0 of an inexact magnitude is "jammed": set if anything
+// below it was lost. Operations leave at least 60 bits, so that jamming never reaches a rounding position.
 struct Number {
   Kind kind = Kind::zero;
   bool negative = false;
@@ -75,11 +75,16 @@ constexpr std::uint64_t infinity(Format f, bool negative) {
 
 constexpr bool rounds_up(Round r, bool negative, bool odd, Wide rest, Wide half) {
   switch (r) {
-    case Round::rn: return rest > half || (rest == half && odd);
-    case Round::rna: return rest >= half;
-    case Round::rz: return false;
-    case Round::rm: return negative && rest != 0;
-    case Round::rp: return !negative && rest != 0;
+    case Round::rn:
+      return rest > half || (rest == half && odd);
+    case Round::rna:
+      return rest >= half;
+    case Round::rz:
+      return false;
+    case Round::rm:
+      return negative && rest != 0;
+    case Round::rp:
+      return !negative && rest != 0;
   }
   return false;
 }
@@ -99,7 +104,8 @@ constexpr std::uint64_t apply_clamps(Format f, const FloatMode& mode, std::uint6
   const Number n = unpack(f, bits);
   if (mode.sat) {
     if (n.kind == Kind::nan || n.negative) return 0;
-    const auto one = static_cast<std::uint64_t>(spec(f).bias()) << (spec(f).fraction_bits + spec(f).storage_shift);
+    const auto one = static_cast<std::uint64_t>(spec(f).bias())
+                     << (spec(f).fraction_bits + spec(f).storage_shift);
     return std::min(bits, one);
   }
   if (mode.relu) {
@@ -141,7 +147,9 @@ constexpr std::uint64_t pack(Format f, const FloatMode& mode, const Number& n) {
   return mode.sat || mode.relu ? apply_clamps(f, mode, bits) : bits;
 }
 
-constexpr Number nan() { return {Kind::nan, false, 0, 0}; }
+constexpr Number nan() {
+  return {Kind::nan, false, 0, 0};
+}
 
 // Exact for magnitudes up to 64 bits.
 constexpr Number multiply(const Number& a, const Number& b) {

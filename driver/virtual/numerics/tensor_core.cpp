@@ -18,11 +18,15 @@ constexpr const char* kAccNames[] = {"f32", "f16", "s32"};
 int family(MmaType t) {
   switch (t) {
     case MmaType::e4m3:
-    case MmaType::e5m2: return 3;
+    case MmaType::e5m2:
+      return 3;
     case MmaType::s8:
-    case MmaType::u8: return 4;
-    case MmaType::b1: return 5;
-    default: return static_cast<int>(t);
+    case MmaType::u8:
+      return 4;
+    case MmaType::b1:
+      return 5;
+    default:
+      return static_cast<int>(t);
   }
 }
 
@@ -37,7 +41,8 @@ void check(const MmaShape& s) {
   const int f = family(s.a);
   const bool integer = f >= 4;
   const bool legal = s.d == AccType::s32 ? integer : s.d == AccType::f32 ? !integer : (f == 0 || f == 3);
-  if (!legal) fail(fmt::format("d = {} does not accumulate {} products", kAccNames[static_cast<int>(s.d)], a));
+  if (!legal)
+    fail(fmt::format("d = {} does not accumulate {} products", kAccNames[static_cast<int>(s.d)], a));
   if (integer && (s.negate_a || s.negate_b)) fail("negate_a/negate_b need a float type");
   if (s.satfinite && f != 4) fail(fmt::format("satfinite needs s8 or u8, got {}", a));
 }

@@ -12,16 +12,20 @@ inline constexpr int kNumericsVersion = 1;
 enum class MmaType : std::uint8_t { f16, bf16, tf32, e4m3, e5m2, s8, u8, b1 };
 enum class AccType : std::uint8_t { f32, f16, s32 };
 
-// Every operand row is K elements packed into 32 bytes: K = 16 (f16, bf16), 8 (tf32), 32 (8-bit types), 256 (b1).
-// A shorter mma.sync K is the same sum with the rest of the row zero.
+// Every operand row is K elements packed into 32 bytes: K = 16 (f16, bf16), 8 (tf32), 32 (8-bit types), 256
+// (b1). A shorter mma.sync K is the same sum with the rest of the row zero.
 inline constexpr int kMmaRowBytes = 32;
 constexpr int mma_k(MmaType t) {
   switch (t) {
     case MmaType::f16:
-    case MmaType::bf16: return 16;
-    case MmaType::tf32: return 8;
-    case MmaType::b1: return 256;
-    default: return 32;
+    case MmaType::bf16:
+      return 16;
+    case MmaType::tf32:
+      return 8;
+    case MmaType::b1:
+      return 256;
+    default:
+      return 32;
   }
 }
 
@@ -42,14 +46,15 @@ struct MmaShape {
   bool satfinite = false;
 };
 
-// a: m rows of 32 B; b: n rows of 32 B (K-major); d: m x n row-major, 4 B (f32, s32) or 2 B (f16) an element, in/out.
-// Any alignment; d must not overlap a or b. Thread-safe, no state, allocates nothing, and does not touch the floating
-// point environment (which must be the default one: round to nearest, no flush to zero).
+// a: m rows of 32 B; b: n rows of 32 B (K-major); d: m x n row-major, 4 B (f32, s32) or 2 B (f16) an element,
+// in/out. Any alignment; d must not overlap a or b. Thread-safe, no state, allocates nothing, and does not
+// touch the floating point environment (which must be the default one: round to nearest, no flush to zero).
 // Throws std::invalid_argument, naming the field, for an illegal combination.
 // FP8 follows wgmma (13 fraction bits); mma.sync on FP8 has another data path and is not modelled here.
 void mma(const MmaShape& shape, const std::byte* a, const std::byte* b, std::byte* d);
 
-// The same result from plain integer code, one output at a time: the fast path's fallback and its second opinion.
+// The same result from plain integer code, one output at a time: the fast path's fallback and its second
+// opinion.
 void mma_scalar(const MmaShape& shape, const std::byte* a, const std::byte* b, std::byte* d);
 
 // Name of the instruction set that mma() runs on here ("AVX3_DL", "AVX2", ...), for reports.

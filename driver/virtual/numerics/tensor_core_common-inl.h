@@ -1,5 +1,5 @@
-// What the vector tensor-core kernels share. Lane = one column n; a 32-bit lane of an operand vector holds the
-// elements of one or more k of that column. Included once per Highway target.
+// What the vector tensor-core kernels share. Lane = one column n; a 32-bit lane of an operand vector holds
+// the elements of one or more k of that column. Included once per Highway target.
 #if defined(PTXOPS_TENSOR_CORE_COMMON_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef PTXOPS_TENSOR_CORE_COMMON_INL_H_
 #undef PTXOPS_TENSOR_CORE_COMMON_INL_H_
@@ -30,25 +30,35 @@ using VF = hn::Vec<DF>;
 using V16 = hn::Vec<D16>;
 using V8 = hn::Vec<D8>;
 inline constexpr int kLanes = HWY_LANES(std::int32_t);
-inline constexpr int kWide = HWY_TARGET == HWY_AVX2 ? 2 : 4;  // vectors a block: as many as the registers hold
+inline constexpr int kWide =
+    HWY_TARGET == HWY_AVX2 ? 2 : 4;  // vectors a block: as many as the registers hold
 inline constexpr int kDwords = kMmaRowBytes / 4;
 
 // Exponent of "no term": below every sum of real exponents, and still below after adding a real one.
 inline constexpr int kNone16 = -1000;
 inline constexpr int kNone8 = -48;
 
-// Exponents outside this range go to the scalar rule: inside it no product or scale leaves the normal f32 range in
-// a way that could change a truncated term. Below kAllNone there is no term at all and the sum is zero.
+// Exponents outside this range go to the scalar rule: inside it no product or scale leaves the normal f32
+// range in a way that could change a truncated term. Below kAllNone there is no term at all and the sum is
+// zero.
 inline constexpr int kFastMin = -60, kFastMax = 120, kAllNone = -400;
 
-HWY_INLINE V32 broadcast(std::uint32_t x) { return hn::Set(D32(), static_cast<std::int32_t>(x)); }
-HWY_INLINE V16 as16(V32 v) { return hn::BitCast(D16(), v); }
-HWY_INLINE V8 as8(V32 v) { return hn::BitCast(D8(), v); }
+HWY_INLINE V32 broadcast(std::uint32_t x) {
+  return hn::Set(D32(), static_cast<std::int32_t>(x));
+}
+HWY_INLINE V16 as16(V32 v) {
+  return hn::BitCast(D16(), v);
+}
+HWY_INLINE V8 as8(V32 v) {
+  return hn::BitCast(D8(), v);
+}
 template <class V>
 HWY_INLINE V32 as32(V v) {
   return hn::BitCast(D32(), v);
 }
-HWY_INLINE VF as_float(V32 v) { return hn::BitCast(DF(), v); }
+HWY_INLINE VF as_float(V32 v) {
+  return hn::BitCast(DF(), v);
+}
 
 // float -> int32 toward zero, the bare instruction: out-of-range lanes are garbage that the caller discards.
 HWY_INLINE V32 truncate(VF v) {
@@ -82,11 +92,15 @@ HWY_INLINE V16 both_halves(V32 v) {
 }
 
 // Sign-extends the even (byte 0, 2) and odd (1, 3) bytes of each 32-bit lane to int16.
-HWY_INLINE V16 even_bytes(V32 v) { return hn::ShiftRight<8>(hn::ShiftLeft<8>(as16(v))); }
-HWY_INLINE V16 odd_bytes(V32 v) { return hn::ShiftRight<8>(as16(v)); }
+HWY_INLINE V16 even_bytes(V32 v) {
+  return hn::ShiftRight<8>(hn::ShiftLeft<8>(as16(v)));
+}
+HWY_INLINE V16 odd_bytes(V32 v) {
+  return hn::ShiftRight<8>(as16(v));
+}
 
-// Transposes kLanes rows of B (32 bytes each): out[q] holds dword q of every row. Each stage trades the lowest lane bit,
-// a bit of q, for a bit of the row.
+// Transposes kLanes rows of B (32 bytes each): out[q] holds dword q of every row. Each stage trades the
+// lowest lane bit, a bit of q, for a bit of the row.
 HWY_INLINE void load_columns(const std::byte* rows, V32* out) {
   V32 x[kDwords], y[kDwords];
   for (int i = 0; i < kDwords; ++i)
@@ -103,8 +117,8 @@ HWY_INLINE void load_columns(const std::byte* rows, V32* out) {
   stage(x, out, 4);
 }
 
-// f16 bits in the low half of each lane -> f32, exact for every finite value. Subnormals go through 1 + x - 1, since a
-// subnormal f32 operand would cost a microcode assist.
+// f16 bits in the low half of each lane -> f32, exact for every finite value. Subnormals go through 1 + x -
+// 1, since a subnormal f32 operand would cost a microcode assist.
 HWY_INLINE VF f16_to_float(V32 h) {
   const V32 magnitude = hn::ShiftLeft<13>(hn::And(h, hn::Set(D32(), 0x7FFF)));
   const V32 sign = hn::ShiftLeft<16>(hn::And(h, hn::Set(D32(), 0x8000)));
@@ -182,7 +196,8 @@ HWY_INLINE Aligned align(V16 products, const std::byte* d) {
   return {exponent, addend, hn::Ne(e, exponent)};
 }
 
-// Of the suspects, the lanes that do need the scalar rule: a lane without any term is suspect, but its zero is right.
+// Of the suspects, the lanes that do need the scalar rule: a lane without any term is suspect, but its zero
+// is right.
 template <class Acc>
 inline std::uint32_t condemned(V16 products, const std::byte* d, hn::Mask<D32> suspects) {
   auto empty = hn::Lt(hn::ShiftRight<16>(as32(products)), hn::Set(D32(), kAllNone));
@@ -196,8 +211,8 @@ inline std::uint32_t condemned(V16 products, const std::byte* d, hn::Mask<D32> s
 
 // Recomputes the lanes set in `lanes` by the scalar rule. `c`: the accumulators as they were.
 template <class Acc>
-HWY_NOINLINE void repair(const MmaShape& s, std::uint32_t lanes, const std::byte* a_row, const std::byte* b_rows,
-                         const std::byte* c, std::byte* d) {
+HWY_NOINLINE void repair(const MmaShape& s, std::uint32_t lanes, const std::byte* a_row,
+                         const std::byte* b_rows, const std::byte* c, std::byte* d) {
   for (; lanes; lanes &= lanes - 1) {
     const int lane = std::countr_zero(lanes);
     std::uint32_t bits = 0;
@@ -209,9 +224,9 @@ HWY_NOINLINE void repair(const MmaShape& s, std::uint32_t lanes, const std::byte
 
 // Rounds and stores one row of a block. round(u) gives vector u's result, and may add suspects.
 template <class Acc, int kVectors, class Round>
-HWY_INLINE void finish_row(const MmaShape& s, bool a_special, const hn::Mask<D32>* b_special, bool any_b_special,
-                           const V16* products, hn::Mask<D32>* suspects, const std::byte* a_row,
-                           const std::byte* b_rows, std::byte* d, Round round) {
+HWY_INLINE void finish_row(const MmaShape& s, bool a_special, const hn::Mask<D32>* b_special,
+                           bool any_b_special, const V16* products, hn::Mask<D32>* suspects,
+                           const std::byte* a_row, const std::byte* b_rows, std::byte* d, Round round) {
   VF result[kVectors];
   for (int u = 0; u < kVectors; ++u) result[u] = round(u);
   auto suspect = suspects[0];
@@ -230,8 +245,8 @@ HWY_INLINE void finish_row(const MmaShape& s, bool a_special, const hn::Mask<D32
   }
 }
 
-// Walks B in blocks of columns: Kernel::prepare(shape, rows of B) decodes a block, Kernel::row computes one row of it.
-// Ragged blocks go through padded copies, so the kernels only ever see whole vectors.
+// Walks B in blocks of columns: Kernel::prepare(shape, rows of B) decodes a block, Kernel::row computes one
+// row of it. Ragged blocks go through padded copies, so the kernels only ever see whole vectors.
 template <class Kernel>
 HWY_NOINLINE void run_block(const MmaShape& s, const typename Kernel::RowA* rows, const std::byte* a,
                             const std::byte* b, std::byte* d, int columns) {
@@ -262,7 +277,8 @@ HWY_INLINE void run_blocks(const MmaShape& s, const std::byte* a, const std::byt
   for (; j + kWide * kLanes <= s.n; j += kWide * kLanes)
     run_block<Kernel<Acc, kWide>>(s, rows, a, b + j * kMmaRowBytes, d + j * Acc::kBytes, kWide * kLanes);
   for (; j < s.n; j += kLanes)
-    run_block<Kernel<Acc, 1>>(s, rows, a, b + j * kMmaRowBytes, d + j * Acc::kBytes, std::min(kLanes, s.n - j));
+    run_block<Kernel<Acc, 1>>(s, rows, a, b + j * kMmaRowBytes, d + j * Acc::kBytes,
+                              std::min(kLanes, s.n - j));
 }
 
 template <template <class, int> class Kernel, AccType kAcc>

@@ -28,11 +28,16 @@ constexpr Format kF16{5, 10, true};
 
 constexpr Format format_of(MmaType t) {
   switch (t) {
-    case MmaType::bf16: return {8, 7, true};
-    case MmaType::tf32: return {8, 10, true};  // after the low 13 bits are dropped
-    case MmaType::e4m3: return {4, 3, false};
-    case MmaType::e5m2: return {5, 2, true};
-    default: return kF16;
+    case MmaType::bf16:
+      return {8, 7, true};
+    case MmaType::tf32:
+      return {8, 10, true};  // after the low 13 bits are dropped
+    case MmaType::e4m3:
+      return {4, 3, false};
+    case MmaType::e5m2:
+      return {5, 2, true};
+    default:
+      return kF16;
   }
 }
 
@@ -104,12 +109,14 @@ std::uint32_t round_result(const Result& r, std::int64_t sum, int scale) {
   if (e > bias) return infinity(r.format, negative);
   const std::uint64_t hidden = std::uint64_t{1} << r.fraction_bits;
   const std::uint32_t field = kept >= hidden ? static_cast<std::uint32_t>(e + bias) : 0;
-  const auto fraction = static_cast<std::uint32_t>(kept & (hidden - 1)) << (r.format.fraction_bits - r.fraction_bits);
+  const auto fraction = static_cast<std::uint32_t>(kept & (hidden - 1))
+                        << (r.format.fraction_bits - r.fraction_bits);
   const std::uint32_t sign = negative ? 1u << (r.format.exponent_bits + r.format.fraction_bits) : 0;
   return sign | (field << r.format.fraction_bits) | fraction;
 }
 
-std::uint32_t float_element(const MmaShape& s, const std::byte* a_row, const std::byte* b_row, std::uint32_t c_bits) {
+std::uint32_t float_element(const MmaShape& s, const std::byte* a_row, const std::byte* b_row,
+                            std::uint32_t c_bits) {
   const Format fa = format_of(s.a), fb = format_of(s.b);
   const Format fd = s.d == AccType::f16 ? kF16 : kF32;
   const std::uint32_t canonical_nan = (1u << (fd.exponent_bits + fd.fraction_bits)) - 1;
@@ -150,14 +157,17 @@ std::uint32_t float_element(const MmaShape& s, const std::byte* a_row, const std
 
   std::int64_t sum = 0;
   for (int i = 0; i < count; ++i) {
-    const std::uint64_t t = shift_truncate(terms[i].significand, fraction - fractions[i] + terms[i].exponent - top);
+    const std::uint64_t t =
+        shift_truncate(terms[i].significand, fraction - fractions[i] + terms[i].exponent - top);
     sum += terms[i].negative ? -static_cast<std::int64_t>(t) : static_cast<std::int64_t>(t);
   }
-  const Result result = s.d == AccType::f16 ? Result{kF16, 10, true} : Result{kF32, mma_f32_result_bits(s.a), false};
+  const Result result =
+      s.d == AccType::f16 ? Result{kF16, 10, true} : Result{kF32, mma_f32_result_bits(s.a), false};
   return round_result(result, sum, top - fraction);
 }
 
-std::uint32_t integer_element(const MmaShape& s, const std::byte* a_row, const std::byte* b_row, std::uint32_t c) {
+std::uint32_t integer_element(const MmaShape& s, const std::byte* a_row, const std::byte* b_row,
+                              std::uint32_t c) {
   std::int64_t sum = s.accumulate ? static_cast<std::int32_t>(c) : 0;
   const auto value = [](MmaType t, std::byte x) -> std::int64_t {
     return t == MmaType::s8 ? static_cast<std::int8_t>(x) : static_cast<std::int64_t>(x);
@@ -176,7 +186,8 @@ std::uint32_t integer_element(const MmaShape& s, const std::byte* a_row, const s
 
 }  // namespace
 
-std::uint32_t mma_element(const MmaShape& s, const std::byte* a_row, const std::byte* b_row, std::uint32_t c) {
+std::uint32_t mma_element(const MmaShape& s, const std::byte* a_row, const std::byte* b_row,
+                          std::uint32_t c) {
   return s.d == AccType::s32 ? integer_element(s, a_row, b_row, c) : float_element(s, a_row, b_row, c);
 }
 

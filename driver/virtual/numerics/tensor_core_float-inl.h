@@ -20,9 +20,11 @@ struct Exponents {
 template <class D>
 HWY_INLINE Exponents<D> exponents16(D d, hn::Vec<D> x, int fraction_bits, int none) {
   const bool f16 = fraction_bits == 10;
-  const auto field = f16 ? hn::And(hn::ShiftRight<10>(x), hn::Set(d, 31)) : hn::And(hn::ShiftRight<7>(x), hn::Set(d, 255));
+  const auto field =
+      f16 ? hn::And(hn::ShiftRight<10>(x), hn::Set(d, 31)) : hn::And(hn::ShiftRight<7>(x), hn::Set(d, 255));
   const auto zero = hn::Eq(hn::And(x, hn::Set(d, 0x7FFF)), hn::Zero(d));
-  const auto e = hn::Sub(hn::Max(field, hn::Set(d, 1)), hn::Set(d, static_cast<std::int16_t>(f16 ? 15 : 127)));
+  const auto e =
+      hn::Sub(hn::Max(field, hn::Set(d, 1)), hn::Set(d, static_cast<std::int16_t>(f16 ? 15 : 127)));
   return {hn::IfThenElse(zero, hn::Set(d, static_cast<std::int16_t>(none)), e),
           hn::VecFromMask(d, hn::Eq(field, hn::Set(d, static_cast<std::int16_t>(f16 ? 31 : 255))))};
 }
@@ -38,15 +40,19 @@ HWY_INLINE Exponents<D> exponents32(D d, hn::Vec<D> x) {
 
 inline constexpr std::uint32_t kTf32Mask = 0xFFFFE000u;
 
-// How exponents are packed for the maximum: f16 four bytes a lane, bf16 two int16 a lane, tf32 one int32 a lane.
-constexpr int exponent_vectors(MmaType t) { return t == MmaType::f16 ? 4 : 8; }
+// How exponents are packed for the maximum: f16 four bytes a lane, bf16 two int16 a lane, tf32 one int32 a
+// lane.
+constexpr int exponent_vectors(MmaType t) {
+  return t == MmaType::f16 ? 4 : 8;
+}
 // Least sum of two real f16 exponents; below it a byte sum contains kNone8.
 inline constexpr int kLeastF16 = -28;
 
 // Exact for finite values; see f16_to_float for the subnormals.
 HWY_INLINE std::uint32_t f16_bits_to_f32(std::uint32_t h) {
   std::uint32_t bits = ((h & 0x7FFF) << 13) + (112u << 23);
-  if ((h & 0x7C00) == 0) bits = std::bit_cast<std::uint32_t>(std::bit_cast<float>(bits + (1u << 23)) - 0x1p-14f);
+  if ((h & 0x7C00) == 0)
+    bits = std::bit_cast<std::uint32_t>(std::bit_cast<float>(bits + (1u << 23)) - 0x1p-14f);
   return bits | (h & 0x8000) << 16;
 }
 
@@ -167,8 +173,8 @@ struct FloatKernelOf {
       V16 m[kVectors];
       for (int u = 0; u < kVectors; ++u) m[u] = hn::Set(D16(), -32768);
       for (int q = 0; q < kExponents; ++q) {
-        const V16 ea = as16(broadcast(kType == MmaType::tf32 ? (a.exponent[q] & 0xFFFF) | 0xC0000000u
-                                                             : a.exponent[q]));
+        const V16 ea =
+            as16(broadcast(kType == MmaType::tf32 ? (a.exponent[q] & 0xFFFF) | 0xC0000000u : a.exponent[q]));
         for (int u = 0; u < kVectors; ++u)
           m[u] = hn::Max(m[u], hn::Add(ea, as16(hn::Load(D32(), exponent_[q][u]))));
       }
@@ -176,7 +182,8 @@ struct FloatKernelOf {
     }
   }
 
-  HWY_INLINE void row(const MmaShape& s, const RowA& a, const std::byte* a_row, const std::byte* b_rows, std::byte* d) {
+  HWY_INLINE void row(const MmaShape& s, const RowA& a, const std::byte* a_row, const std::byte* b_rows,
+                      std::byte* d) {
     V16 products[kVectors];
     V32 exponent[kVectors], low[kVectors], high[kVectors];
     VF scale[kVectors];
@@ -203,15 +210,16 @@ struct FloatKernelOf {
       sum[u] = hn::Add(sum[u], truncate(hn::Mul(hn::Mul(va, hn::Load(DF(), value_[k][u])), scale[u])));
   }
 
-  // (low + high) * 2^(exponent - 25): truncated to 24 bits for f32; for f16 rounded to odd at 24 bits, which the
-  // final rounding to nearest cannot tell from the exact sum.
+  // (low + high) * 2^(exponent - 25): truncated to 24 bits for f32; for f16 rounded to odd at 24 bits, which
+  // the final rounding to nearest cannot tell from the exact sum.
   static HWY_INLINE VF round_sum(V32 low, V32 high, V32 exponent, hn::Mask<D32>& suspects) {
     const V32 e = hn::Sub(exponent, hn::Set(D32(), kFraction));
 #if HWY_TARGET != HWY_AVX2
     if constexpr (Acc::kType == AccType::f32) {
       const V32 sum = hn::Add(low, high);
       const V32 overflow = hn::And(hn::Xor(low, sum), hn::Xor(high, sum));
-      suspects = hn::Or(suspects, hn::Lt(overflow, hn::Zero(D32())));  // needs nearly all products near 4 * 2^top
+      suspects =
+          hn::Or(suspects, hn::Lt(overflow, hn::Zero(D32())));  // needs nearly all products near 4 * 2^top
       const VF kept{_mm512_cvt_roundepi32_ps(sum.raw, _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC)};
       return hn::Mul(kept, power_of_two(e));
     }

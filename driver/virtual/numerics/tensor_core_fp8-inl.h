@@ -1,4 +1,5 @@
-// FP8 x FP8: products as 16-bit integers, aligned by a variable shift, signs applied by the pairwise dot product.
+// FP8 x FP8: products as 16-bit integers, aligned by a variable shift, signs applied by the pairwise dot
+// product.
 #if defined(PTXOPS_TENSOR_CORE_FP8_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef PTXOPS_TENSOR_CORE_FP8_INL_H_
 #undef PTXOPS_TENSOR_CORE_FP8_INL_H_
@@ -11,8 +12,8 @@
 HWY_BEFORE_NAMESPACE();
 namespace ptxops::virt::numerics::HWY_NAMESPACE {
 
-// Per byte: significand in eighths (e5m2's quarters doubled, so that both types mix), exponent (kNone8 for zero),
-// sign as 0/-1, and whether it is Inf or NaN as 0/-1.
+// Per byte: significand in eighths (e5m2's quarters doubled, so that both types mix), exponent (kNone8 for
+// zero), sign as 0/-1, and whether it is Inf or NaN as 0/-1.
 template <class V>
 struct Fp8 {
   V significand, exponent, negative, special;
@@ -36,12 +37,12 @@ HWY_INLINE Fp8<V> decode_fp8(D d, V x, MmaType type) {
 }
 
 inline constexpr int kLeastFp8 = -28;  // e5m2 x e5m2
-inline constexpr int kFp8Pairs = 16;  // pair 2q: k = 4q, 4q+2; pair 2q+1: k = 4q+1, 4q+3
+inline constexpr int kFp8Pairs = 16;   // pair 2q: k = 4q, 4q+2; pair 2q+1: k = 4q+1, 4q+3
 
 struct Fp8Row {
   std::uint32_t quad_exponent[kDwords];
   std::uint32_t significand[kFp8Pairs], exponent[kFp8Pairs];  // two int16
-  std::uint8_t signs[kFp8Pairs];                              // bit 0: first of the pair is negative; bit 1: second
+  std::uint8_t signs[kFp8Pairs];  // bit 0: first of the pair is negative; bit 1: second
   bool special;
 
   HWY_INLINE void decode(const MmaShape& s, const std::byte* row) {
@@ -73,7 +74,8 @@ struct Fp8Kernel {
   static constexpr int kPairs = kFp8Pairs, kFraction = 13;
 
   alignas(64) std::int8_t quad_exponent_[kDwords][kVectors][4 * kLanes];
-  alignas(64) std::int16_t significand_[kPairs][kVectors][2 * kLanes];  // scaled so that a product has 13 fraction bits
+  alignas(64) std::int16_t
+      significand_[kPairs][kVectors][2 * kLanes];  // scaled so that a product has 13 fraction bits
   alignas(64) std::int16_t exponent_[kPairs][kVectors][2 * kLanes];
   alignas(64) std::int16_t sign_[kPairs][4][kVectors][2 * kLanes];  // +-1, for each pair of signs of A
   hn::Mask<D32> special_[kVectors];
@@ -103,7 +105,8 @@ struct Fp8Kernel {
 #endif
           const V16 sign = hn::Or(part(f.negative), hn::Set(D16(), 1));
           for (std::uint32_t combination = 0; combination < 4; ++combination) {
-            const V16 flip = as16(broadcast((combination & 1 ? 0xFFFFu : 0) | (combination & 2 ? 0xFFFF0000u : 0)));
+            const V16 flip =
+                as16(broadcast((combination & 1 ? 0xFFFFu : 0) | (combination & 2 ? 0xFFFF0000u : 0)));
             hn::Store(hn::Sub(hn::Xor(sign, flip), flip), D16(), sign_[p][combination][u]);
           }
         }
@@ -113,7 +116,8 @@ struct Fp8Kernel {
     }
   }
 
-  HWY_INLINE void row(const MmaShape& s, const RowA& a, const std::byte* a_row, const std::byte* b_rows, std::byte* d) {
+  HWY_INLINE void row(const MmaShape& s, const RowA& a, const std::byte* a_row, const std::byte* b_rows,
+                      std::byte* d) {
     V8 largest[kVectors];
     for (int u = 0; u < kVectors; ++u) largest[u] = hn::Set(D8(), -128);
     for (int q = 0; q < kDwords; ++q) {
@@ -136,17 +140,20 @@ struct Fp8Kernel {
       top[u] = both_halves(exponent[u]);
     }
     accumulate_products(a, top, sum);
-    finish_row<Acc, kVectors>(s, a.special, special_, any_special_, products, suspects, a_row, b_rows, d, [&](int u) {
-      VF exact = hn::ConvertTo(DF(), sum[u]);  // below 2^22
-      if constexpr (Acc::kType == AccType::f32) exact = as_float(hn::And(as32(exact), hn::Set(D32(), ~0x3FF)));
-      return hn::Mul(exact, power_of_two(hn::Sub(exponent[u], hn::Set(D32(), kFraction))));
-    });
+    finish_row<Acc, kVectors>(
+        s, a.special, special_, any_special_, products, suspects, a_row, b_rows, d, [&](int u) {
+          VF exact = hn::ConvertTo(DF(), sum[u]);  // below 2^22
+          if constexpr (Acc::kType == AccType::f32)
+            exact = as_float(hn::And(as32(exact), hn::Set(D32(), ~0x3FF)));
+          return hn::Mul(exact, power_of_two(hn::Sub(exponent[u], hn::Set(D32(), kFraction))));
+        });
   }
 
   HWY_INLINE void accumulate_products(const RowA& a, const V16* top, V32* sum) const {
 #if HWY_TARGET == HWY_AVX2
-    // Shift right by s = multiply by 2^(15-s) and take bits 16.. of the product; 2^(15-s) comes from a byte shuffle
-    // with s in the high byte and s^8 in the low one. Byte arithmetic saturates, which is still "shifted out".
+    // Shift right by s = multiply by 2^(15-s) and take bits 16.. of the product; 2^(15-s) comes from a byte
+    // shuffle with s in the high byte and s^8 in the low one. Byte arithmetic saturates, which is still
+    // "shifted out".
     const hn::RebindToUnsigned<D8> du8;
     const hn::RebindToUnsigned<D16> du16;
     alignas(16) static constexpr std::uint8_t kPowers[16] = {128, 64, 32, 16, 8, 4, 2, 1};

@@ -27,11 +27,18 @@ bool run(const MmaShape& s, const std::byte* a, const std::byte* b, std::byte* d
     case MmaType::f16:
       f16 ? run_mma<F16Kernel, AccType::f16>(s, a, b, d) : run_mma<F16Kernel, AccType::f32>(s, a, b, d);
       return true;
-    case MmaType::bf16: run_mma<Bf16Kernel, AccType::f32>(s, a, b, d); return true;
-    case MmaType::tf32: run_mma<Tf32Kernel, AccType::f32>(s, a, b, d); return true;
+    case MmaType::bf16:
+      run_mma<Bf16Kernel, AccType::f32>(s, a, b, d);
+      return true;
+    case MmaType::tf32:
+      run_mma<Tf32Kernel, AccType::f32>(s, a, b, d);
+      return true;
     case MmaType::s8:
-    case MmaType::u8: run_mma<IntKernel, AccType::s32>(s, a, b, d); return true;
-    case MmaType::b1: break;  // popcounts of 32 bytes: the scalar loop is already short
+    case MmaType::u8:
+      run_mma<IntKernel, AccType::s32>(s, a, b, d);
+      return true;
+    case MmaType::b1:
+      break;  // popcounts of 32 bytes: the scalar loop is already short
   }
 #else
   (void)s, (void)a, (void)b, (void)d;
@@ -39,7 +46,9 @@ bool run(const MmaShape& s, const std::byte* a, const std::byte* b, std::byte* d
   return false;
 }
 
-const char* target() { return hwy::TargetName(HWY_TARGET); }
+const char* target() {
+  return hwy::TargetName(HWY_TARGET);
+}
 
 }  // namespace ptxops::virt::numerics::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
@@ -51,6 +60,8 @@ HWY_EXPORT(target);
 bool mma_simd(const MmaShape& s, const std::byte* a, const std::byte* b, std::byte* d) {
   return HWY_DYNAMIC_DISPATCH(run)(s, a, b, d);
 }
-const char* mma_target() { return HWY_DYNAMIC_DISPATCH(target)(); }
+const char* mma_target() {
+  return HWY_DYNAMIC_DISPATCH(target)();
+}
 }  // namespace ptxops::virt::numerics
 #endif

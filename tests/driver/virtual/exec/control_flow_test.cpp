@@ -13,17 +13,22 @@ TEST(ControlFlow, DivergentIfElseMeetsAgain) {
                             "mov.u32 %t, %tid.x;\n setp.lt.u32 %p, %t, 7;\n @%p bra SMALL;\n"
                             "mul.lo.u32 %v, %t, 3;\n bra JOIN;\nSMALL: add.u32 %v, %t, 100;\nJOIN:\n"
                             "vote.sync.ballot.b32 %m, 1, 0xffffffff;\n setp.ne.u32 %p, %m, 0xffffffff;\n"
-                            "@%p trap;\n" + kLaneStore), {out.address()});
+                            "@%p trap;\n" +
+                            kLaneStore),
+                     {out.address()});
   ASSERT_EQ(r.fault.kind, FaultKind::none) << r.fault.text;
   for (uint32_t i = 0; i < 32; ++i) EXPECT_EQ(out[i], i < 7 ? i + 100 : i * 3) << i;
 }
 
 TEST(ControlFlow, LoopWithLaneDependentTripCount) {
   Buffer out(32);
-  const auto r = run(kernel(".reg .b32 %t,%v,%i; .reg .b64 %a; .reg .pred %p;\n"
-                            "mov.u32 %t, %tid.x;\n mov.u32 %v, 0;\n mov.u32 %i, 0;\n"
-                            "LOOP: add.u32 %i, %i, 1;\n mad.lo.u32 %v, %i, %i, %v;\n setp.le.u32 %p, %i, %t;\n"
-                            "@%p bra LOOP;\n" + kLaneStore), {out.address()});
+  const auto r =
+      run(kernel(".reg .b32 %t,%v,%i; .reg .b64 %a; .reg .pred %p;\n"
+                 "mov.u32 %t, %tid.x;\n mov.u32 %v, 0;\n mov.u32 %i, 0;\n"
+                 "LOOP: add.u32 %i, %i, 1;\n mad.lo.u32 %v, %i, %i, %v;\n setp.le.u32 %p, %i, %t;\n"
+                 "@%p bra LOOP;\n" +
+                 kLaneStore),
+          {out.address()});
   ASSERT_EQ(r.fault.kind, FaultKind::none) << r.fault.text;
   for (uint32_t i = 0; i < 32; ++i) {
     uint32_t sum = 0;
@@ -35,14 +40,16 @@ TEST(ControlFlow, LoopWithLaneDependentTripCount) {
 // Nested: an inner loop inside a branch inside an outer loop, with an early exit of some lanes.
 TEST(ControlFlow, NestedDivergenceAndEarlyExit) {
   Buffer out(32, 0x5a5a5a5a);
-  const auto r = run(kernel(".reg .b32 %t,%v,%i,%j,%x; .reg .b64 %a; .reg .pred %p,%q;\n"
-                            "mov.u32 %t, %tid.x;\n setp.eq.u32 %p, %t, 13;\n @%p exit;\n"
-                            "mov.u32 %v, 0;\n mov.u32 %i, 0;\n"
-                            "OUTER: and.b32 %x, %i, 1;\n and.b32 %j, %t, 1;\n setp.eq.u32 %q, %x, %j;\n"
-                            "@!%q bra SKIP;\n mov.u32 %j, 0;\n"
-                            "INNER: add.u32 %v, %v, %j;\n add.u32 %j, %j, 1;\n setp.lt.u32 %p, %j, %t;\n @%p bra INNER;\n"
-                            "SKIP: add.u32 %i, %i, 1;\n setp.lt.u32 %p, %i, 5;\n @%p bra OUTER;\n" + kLaneStore),
-                     {out.address()});
+  const auto r = run(
+      kernel(".reg .b32 %t,%v,%i,%j,%x; .reg .b64 %a; .reg .pred %p,%q;\n"
+             "mov.u32 %t, %tid.x;\n setp.eq.u32 %p, %t, 13;\n @%p exit;\n"
+             "mov.u32 %v, 0;\n mov.u32 %i, 0;\n"
+             "OUTER: and.b32 %x, %i, 1;\n and.b32 %j, %t, 1;\n setp.eq.u32 %q, %x, %j;\n"
+             "@!%q bra SKIP;\n mov.u32 %j, 0;\n"
+             "INNER: add.u32 %v, %v, %j;\n add.u32 %j, %j, 1;\n setp.lt.u32 %p, %j, %t;\n @%p bra INNER;\n"
+             "SKIP: add.u32 %i, %i, 1;\n setp.lt.u32 %p, %i, 5;\n @%p bra OUTER;\n" +
+             kLaneStore),
+      {out.address()});
   ASSERT_EQ(r.fault.kind, FaultKind::none) << r.fault.text;
   for (uint32_t t = 0; t < 32; ++t) {
     uint32_t v = 0;
@@ -55,25 +62,38 @@ TEST(ControlFlow, NestedDivergenceAndEarlyExit) {
 
 TEST(ControlFlow, DivergentCallOfRecursiveFunction) {
   Buffer out(32);
-  const std::string ptx = header() +
+  const std::string ptx =
+      header() +
       ".func (.param .b32 r) fib(.param .b32 n)\n{\n.reg .b32 %n,%x,%y; .reg .pred %p;\n"
       "ld.param.b32 %n, [n];\n setp.lt.u32 %p, %n, 2;\n @%p bra BASE;\n"
-      "sub.u32 %x, %n, 1;\n{ .param .b32 a; .param .b32 b; st.param.b32 [a], %x; call (b), fib, (a); ld.param.b32 %y, [b]; }\n"
-      "sub.u32 %x, %n, 2;\n{ .param .b32 a; .param .b32 b; st.param.b32 [a], %x; call (b), fib, (a); ld.param.b32 %x, [b]; }\n"
+      "sub.u32 %x, %n, 1;\n{ .param .b32 a; .param .b32 b; st.param.b32 [a], %x; call (b), fib, (a); "
+      "ld.param.b32 %y, [b]; }\n"
+      "sub.u32 %x, %n, 2;\n{ .param .b32 a; .param .b32 b; st.param.b32 [a], %x; call (b), fib, (a); "
+      "ld.param.b32 %x, [b]; }\n"
       "add.u32 %y, %x, %y;\n st.param.b32 [r], %y;\n ret;\nBASE: st.param.b32 [r], %n;\n ret;\n}\n"
       ".visible .entry k(.param .u64 out)\n{\n.reg .b64 %out,%a; .reg .b32 %t,%v; .reg .pred %p;\n"
-      "ld.param.u64 %out, [out];\n mov.u32 %t, %tid.x;\n mov.u32 %v, 77;\n and.b32 %t, %t, 15;\n setp.ne.u32 %p, %t, 3;\n"
-      "{ .param .b32 a; .param .b32 b; st.param.b32 [a], %t; @%p call (b), fib, (a); @%p ld.param.b32 %v, [b]; }\n" +
+      "ld.param.u64 %out, [out];\n mov.u32 %t, %tid.x;\n mov.u32 %v, 77;\n and.b32 %t, %t, 15;\n setp.ne.u32 "
+      "%p, %t, 3;\n"
+      "{ .param .b32 a; .param .b32 b; st.param.b32 [a], %t; @%p call (b), fib, (a); @%p ld.param.b32 %v, "
+      "[b]; }\n" +
       kLaneStore + "ret;\n}\n";
   const auto r = run(ptx, {out.address()});
   ASSERT_EQ(r.fault.kind, FaultKind::none) << r.fault.text;
-  const auto fib = [](uint32_t n) { uint32_t a = 0, b = 1; while (n--) { const uint32_t c = a + b; a = b, b = c; } return a; };
+  const auto fib = [](uint32_t n) {
+    uint32_t a = 0, b = 1;
+    while (n--) {
+      const uint32_t c = a + b;
+      a = b, b = c;
+    }
+    return a;
+  };
   for (uint32_t t = 0; t < 32; ++t) EXPECT_EQ(out[t], t % 16 == 3 ? 77u : fib(t % 16)) << t;
 }
 
 TEST(ControlFlow, IndirectCallAndBranchTable) {
   Buffer out(32);
-  const std::string ptx = header() +
+  const std::string ptx =
+      header() +
       ".func (.reg .b32 r) twice(.reg .b32 x) { shl.b32 r, x, 1; ret; }\n"
       ".func (.reg .b32 r) square(.reg .b32 x) { mul.lo.u32 r, x, x; ret; }\n"
       ".visible .entry k(.param .u64 out)\n{\n.reg .b64 %out,%a,%f,%g; .reg .b32 %t,%v,%i; .reg .pred %p;\n"
@@ -81,7 +101,8 @@ TEST(ControlFlow, IndirectCallAndBranchTable) {
       "mov.u64 %f, twice;\n mov.u64 %g, square;\n setp.eq.u32 %p, %i, 1;\n selp.b64 %f, %g, %f, %p;\n"
       "P: .callprototype (.reg .b32 _) _ (.reg .b32 _);\n call (%v), %f, (%t), P;\n"
       "TABLE: .branchtargets A, B, C, D;\n brx.idx %i, TABLE;\n"
-      "A: add.u32 %v, %v, 1000;\n bra JOIN;\nB: add.u32 %v, %v, 2000;\n bra JOIN;\nC: D: add.u32 %v, %v, 3000;\nJOIN:\n" +
+      "A: add.u32 %v, %v, 1000;\n bra JOIN;\nB: add.u32 %v, %v, 2000;\n bra JOIN;\nC: D: add.u32 %v, %v, "
+      "3000;\nJOIN:\n" +
       kLaneStore + "ret;\n}\n";
   const auto r = run(ptx, {out.address()});
   ASSERT_EQ(r.fault.kind, FaultKind::none) << r.fault.text;

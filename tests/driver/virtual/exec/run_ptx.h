@@ -34,12 +34,14 @@ struct Buffer {
   const Allocation* allocation;
 };
 
-inline std::string header() { return ".version 8.0\n.target sm_90a\n.address_size 64\n"; }
+inline std::string header() {
+  return ".version 8.0\n.target sm_90a\n.address_size 64\n";
+}
 
 // A kernel with one u64 parameter `out`, already in %out.
 inline std::string kernel(const std::string& body) {
-  return header() + ".visible .entry k(.param .u64 out)\n{\n.reg .b64 %out;\nld.param.u64 %out, [out];\n" + body +
-         "\nret;\n}\n";
+  return header() + ".visible .entry k(.param .u64 out)\n{\n.reg .b64 %out;\nld.param.u64 %out, [out];\n" +
+         body + "\nret;\n}\n";
 }
 
 struct Run {

@@ -5,7 +5,7 @@ namespace ptxops::virt::testing {
 namespace {
 
 struct Edge {
-  const char* code;   // leaves its result in %r0 (32 bits) or, if `wide`, in %d0
+  const char* code;  // leaves its result in %r0 (32 bits) or, if `wide`, in %d0
   uint64_t expected;
   bool wide = false;
 };
@@ -13,11 +13,13 @@ struct Edge {
 // All edges in one kernel: result i goes to out[2i], out[2i+1].
 void check(const std::vector<Edge>& edges) {
   std::string body =
-      ".reg .b32 %r<8>; .reg .b64 %d<8>; .reg .f32 %f<4>; .reg .f64 %g<4>; .reg .b16 %h<8>; .reg .pred %p<8>;\n"
+      ".reg .b32 %r<8>; .reg .b64 %d<8>; .reg .f32 %f<4>; .reg .f64 %g<4>; .reg .b16 %h<8>; .reg .pred "
+      "%p<8>;\n"
       ".reg .b32 %t; mov.u32 %t, %tid.x;\n";
   for (size_t i = 0; i < edges.size(); ++i) {
     const std::string at = "[%out+" + std::to_string(8 * i) + "]";
-    body += "mov.b32 %r0, 0x5a5a5a5a; mov.b64 %d0, 0x5a5a5a5a5a5a5a5a;\n{ " + std::string(edges[i].code) + " }\n";
+    body +=
+        "mov.b32 %r0, 0x5a5a5a5a; mov.b64 %d0, 0x5a5a5a5a5a5a5a5a;\n{ " + std::string(edges[i].code) + " }\n";
     if (!edges[i].wide) body += "cvt.u64.u32 %d0, %r0;\n";
     body += "st.global.u64 " + at + ", %d0;\n";
   }
@@ -115,7 +117,8 @@ TEST(AluEdge, BitsAndShifts) {
       {"mov.b64 {%r1, %r0}, 0x1122334455667788;", 0x11223344},
       {"mov.b32 %r1, 0x11223344; mov.b32 {%h0, %h1}, %r1; mov.b32 %r0, {%h1, %h0};", 0x33441122},
       {"cnot.b32 %r0, 0;", 1},
-      {"mov.u64 %d1, %clock64; mov.u64 %d2, %clock64; setp.gt.u64 %p0, %d2, %d1; selp.b32 %r0, 1, 0, %p0;", 1},
+      {"mov.u64 %d1, %clock64; mov.u64 %d2, %clock64; setp.gt.u64 %p0, %d2, %d1; selp.b32 %r0, 1, 0, %p0;",
+       1},
   });
 }
 

@@ -11,22 +11,61 @@ constexpr size_t kSources = 3;
 
 // Instructions over %a, %b, %c (random bits; %x, %y 64 bits of them) into %r or %q.
 const char* const kInstructions[] = {
-    "add.s32 %r, %a, %b;", "sub.s32 %r, %a, %b;", "mad.lo.s32 %r, %a, %b, %c;", "mul.hi.s32 %r, %a, %b;",
-    "mul.wide.s32 %q, %a, %b;", "mad.wide.u32 %q, %a, %b, %x;", "min.s32 %r, %a, %b;", "max.u32 %r, %a, %b;",
-    "div.s32 %r, %a, %b;", "rem.u32 %r, %a, %c;", "and.b32 %r, %a, %b;", "lop3.b32 %r, %a, %b, %c, 0x6b;",
-    "shl.b32 %r, %a, %c;", "shr.s32 %r, %a, %c;", "shf.r.wrap.b32 %r, %a, %b, %c;", "prmt.b32 %r, %a, %b, %c;",
-    "bfe.s32 %r, %a, %b, %c;", "popc.b32 %r, %a;", "clz.b32 %r, %a;", "dp4a.s32.u32 %r, %a, %b, %c;",
-    "add.s64 %q, %x, %y;", "mul.lo.u64 %q, %x, %y;", "shr.u64 %q, %x, %c;", "add.f32 %r, %a, %b;",
-    "mul.ftz.f32 %r, %a, %b;", "fma.rn.f32 %r, %a, %b, %c;", "fma.rz.f32 %r, %a, %b, %c;", "min.f32 %r, %a, %b;",
-    "max.ftz.f32 %r, %a, %b;", "div.rn.f32 %r, %a, %b;", "sqrt.rn.f32 %r, %a;", "fma.rn.f64 %q, %x, %y, %x;",
-    "add.f16x2 %r, %a, %b;", "fma.rn.bf16x2 %r, %a, %b, %c;", "fma.rn.f16x2 %r, %a, %b, %c;",
-    "ex2.approx.ftz.f32 %r, %a;", "lg2.approx.f32 %r, %a;", "rcp.approx.f32 %r, %a;", "rsqrt.approx.f32 %r, %a;",
-    "cvt.rzi.s32.f32 %r, %a;", "cvt.rni.u32.f32 %r, %a;", "cvt.rn.f32.s32 %r, %a;", "cvt.rn.f32.u32 %r, %a;",
-    "cvt.rm.f32.u64 %r, %x;", "cvt.rn.f64.s64 %q, %x;", "cvt.rn.bf16x2.f32 %r, %a, %b;",
-    "cvt.rn.f16x2.f32 %r, %a, %b;", "cvt.rn.satfinite.e4m3x2.f32 %h, %a, %b; cvt.u32.u16 %r, %h;",
-    "cvt.rn.satfinite.e5m2x2.f32 %h, %a, %b; cvt.u32.u16 %r, %h;", "cvt.rna.tf32.f32 %r, %a;",
-    "setp.lt.s32 %p, %a, %b; selp.b32 %r, %a, %b, %p;", "setp.geu.f32 %p, %a, %b; selp.b32 %r, %a, %b, %p;",
-    "setp.gt.u64 %p, %x, %y; selp.b64 %q, %x, %y, %p;", "mov.b64 {%r, %u}, %x;", "mov.b64 %q, {%a, %b};",
+    "add.s32 %r, %a, %b;",
+    "sub.s32 %r, %a, %b;",
+    "mad.lo.s32 %r, %a, %b, %c;",
+    "mul.hi.s32 %r, %a, %b;",
+    "mul.wide.s32 %q, %a, %b;",
+    "mad.wide.u32 %q, %a, %b, %x;",
+    "min.s32 %r, %a, %b;",
+    "max.u32 %r, %a, %b;",
+    "div.s32 %r, %a, %b;",
+    "rem.u32 %r, %a, %c;",
+    "and.b32 %r, %a, %b;",
+    "lop3.b32 %r, %a, %b, %c, 0x6b;",
+    "shl.b32 %r, %a, %c;",
+    "shr.s32 %r, %a, %c;",
+    "shf.r.wrap.b32 %r, %a, %b, %c;",
+    "prmt.b32 %r, %a, %b, %c;",
+    "bfe.s32 %r, %a, %b, %c;",
+    "popc.b32 %r, %a;",
+    "clz.b32 %r, %a;",
+    "dp4a.s32.u32 %r, %a, %b, %c;",
+    "add.s64 %q, %x, %y;",
+    "mul.lo.u64 %q, %x, %y;",
+    "shr.u64 %q, %x, %c;",
+    "add.f32 %r, %a, %b;",
+    "mul.ftz.f32 %r, %a, %b;",
+    "fma.rn.f32 %r, %a, %b, %c;",
+    "fma.rz.f32 %r, %a, %b, %c;",
+    "min.f32 %r, %a, %b;",
+    "max.ftz.f32 %r, %a, %b;",
+    "div.rn.f32 %r, %a, %b;",
+    "sqrt.rn.f32 %r, %a;",
+    "fma.rn.f64 %q, %x, %y, %x;",
+    "add.f16x2 %r, %a, %b;",
+    "fma.rn.bf16x2 %r, %a, %b, %c;",
+    "fma.rn.f16x2 %r, %a, %b, %c;",
+    "ex2.approx.ftz.f32 %r, %a;",
+    "lg2.approx.f32 %r, %a;",
+    "rcp.approx.f32 %r, %a;",
+    "rsqrt.approx.f32 %r, %a;",
+    "cvt.rzi.s32.f32 %r, %a;",
+    "cvt.rni.u32.f32 %r, %a;",
+    "cvt.rn.f32.s32 %r, %a;",
+    "cvt.rn.f32.u32 %r, %a;",
+    "cvt.rm.f32.u64 %r, %x;",
+    "cvt.rn.f64.s64 %q, %x;",
+    "cvt.rn.bf16x2.f32 %r, %a, %b;",
+    "cvt.rn.f16x2.f32 %r, %a, %b;",
+    "cvt.rn.satfinite.e4m3x2.f32 %h, %a, %b; cvt.u32.u16 %r, %h;",
+    "cvt.rn.satfinite.e5m2x2.f32 %h, %a, %b; cvt.u32.u16 %r, %h;",
+    "cvt.rna.tf32.f32 %r, %a;",
+    "setp.lt.s32 %p, %a, %b; selp.b32 %r, %a, %b, %p;",
+    "setp.geu.f32 %p, %a, %b; selp.b32 %r, %a, %b, %p;",
+    "setp.gt.u64 %p, %x, %y; selp.b64 %q, %x, %y, %p;",
+    "mov.b64 {%r, %u}, %x;",
+    "mov.b64 %q, {%a, %b};",
 };
 constexpr size_t kCount = std::size(kInstructions);
 
@@ -42,7 +81,8 @@ std::string program() {
     for (const bool guarded : {false, true}) {
       std::string code = kInstructions[k];
       if (guarded) {
-        for (size_t at = 0; at != std::string::npos; at = code.find("; ", at + 1)) code.insert(at ? at + 2 : 0, "@%g ");
+        for (size_t at = 0; at != std::string::npos; at = code.find("; ", at + 1))
+          code.insert(at ? at + 2 : 0, "@%g ");
       }
       const size_t slot = 2 * k + guarded;
       body += "mov.b32 %r, 0x1234567; mov.b64 %q, 0x89abcdef01234567;\n" + code + "\n";
@@ -55,11 +95,13 @@ std::string program() {
 
 TEST(AluTargets, GiveTheSameBits) {
   auto random = test::random_engine(7);
-  constexpr uint32_t kSpecial[] = {0, 0x80000000, 1, 0x3f800000, 0x7f800000, 0xff800000, 0x7fc00000, 0x00400000, ~0u};
+  constexpr uint32_t kSpecial[] = {0,          0x80000000, 1,          0x3f800000, 0x7f800000,
+                                   0xff800000, 0x7fc00000, 0x00400000, ~0u};
   const std::string ptx = program();
   for (int round = 0; round < 20; ++round) {
     uint32_t input[32 * kSources];
-    for (uint32_t& v : input) v = random() % 6 == 0 ? kSpecial[random() % std::size(kSpecial)] : static_cast<uint32_t>(random());
+    for (uint32_t& v : input)
+      v = random() % 6 == 0 ? kSpecial[random() % std::size(kSpecial)] : static_cast<uint32_t>(random());
     std::vector<uint32_t> first;
     for (const int64_t target : hwy::SupportedAndGeneratedTargets()) {
       hwy::SetSupportedTargetsForTest(target);
@@ -72,8 +114,9 @@ TEST(AluTargets, GiveTheSameBits) {
       if (first.empty()) first = got;
       for (size_t i = 32 * kSources; i < got.size(); ++i) {
         const size_t slot = (i - 32 * kSources) / 64;
-        ASSERT_EQ(got[i], first[i]) << kInstructions[slot / 2] << " on " << hwy::TargetName(target) << " lane "
-                                    << (i - 32 * kSources) % 64 / 2 << (slot % 2 ? " guarded" : "");
+        ASSERT_EQ(got[i], first[i]) << kInstructions[slot / 2] << " on " << hwy::TargetName(target)
+                                    << " lane " << (i - 32 * kSources) % 64 / 2
+                                    << (slot % 2 ? " guarded" : "");
       }
     }
   }

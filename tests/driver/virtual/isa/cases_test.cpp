@@ -28,8 +28,12 @@ void expect_refused(const char* path, size_t at_least) {
     EXPECT_FALSE(p.diagnostics[0].text.empty()) << line;
   }
 }
-TEST(Cases, Refused) { expect_refused(ISA_CASES "/refuse.txt", 100); }
-TEST(Cases, RefusedThoughPtxasAccepts) { expect_refused(ISA_CASES "/stricter.txt", 5); }
+TEST(Cases, Refused) {
+  expect_refused(ISA_CASES "/refuse.txt", 100);
+}
+TEST(Cases, RefusedThoughPtxasAccepts) {
+  expect_refused(ISA_CASES "/stricter.txt", 5);
+}
 
 }  // namespace
 }  // namespace ptxops::virt::isa::testing

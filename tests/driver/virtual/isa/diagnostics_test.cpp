@@ -22,29 +22,35 @@ void expect_statement_error(const std::string& statement, const std::string& fra
 
 TEST(Diagnostics, Opcodes) {
   expect_statement_error("bogus.u32 r1, r2;", "Not a name of any known instruction: 'bogus'");
-  expect_statement_error("add.foo.u32 r1, r2, r3;", "Illegal modifier '.foo' in 'add.foo.u32'; expected here: ");
-  expect_statement_error("add.rn r1, r2, r3;", "Modifier missing at the end of 'add.rn'; expected: .ftz .sat .f32");
+  expect_statement_error("add.foo.u32 r1, r2, r3;",
+                         "Illegal modifier '.foo' in 'add.foo.u32'; expected here: ");
+  expect_statement_error("add.rn r1, r2, r3;",
+                         "Modifier missing at the end of 'add.rn'; expected: .ftz .sat .f32");
   expect_statement_error("exit.uni;", "Unexpected modifier '.uni' at the end of 'exit.uni'");
-  expect_statement_error("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 r1;",
-                         "unsupported instruction 'mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32': warp-level mma");
+  expect_statement_error(
+      "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 r1;",
+      "unsupported instruction 'mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32': warp-level mma");
 }
 
 TEST(Diagnostics, Operands) {
   expect_statement_error("add.u32 r1, r2;", "'add.u32': 2 operands given, 3 expected");
   expect_statement_error("add.u32 r1, f1, r2;", "operand 2, register 'f1', has type .f32, expected .u32");
-  expect_statement_error("add.u32 5, r1, r2;", "operand 1, constant 5, is a constant where a result register is required");
+  expect_statement_error("add.u32 5, r1, r2;",
+                         "operand 1, constant 5, is a constant where a result register is required");
   expect_statement_error("add.s32 r1, r2, 4294967296;", "is 4294967296, which does not fit .s32");
   expect_statement_error("add.f32 f1, f2, 1;", "is an integer, expected a floating-point constant");
   expect_statement_error("add.u32 r1, %tid.x, 1;", "'%tid.x' is a special register, which only mov can read");
   expect_statement_error("mov.u32 r1, %tid;", "is a vector; select a component: %tid.x");
   expect_statement_error("bar.sync 16;", "expected to be in range [0..15]");
   expect_statement_error("setmaxnreg.inc.sync.aligned.u32 230;", "expected to be multiple of 8");
-  expect_statement_error("st.global.u32 [sm], r1;", "lies in .shared ('sm') but the instruction accesses .global");
+  expect_statement_error("st.global.u32 [sm], r1;",
+                         "lies in .shared ('sm') but the instruction accesses .global");
   expect_statement_error("ld.global.v2.u32 {r1,r2,r3}, [d1];", "is a vector of 3, expected 2");
   expect_statement_error("cp.async.bulk.tensor.2d.global.shared::cta.bulk_group [d1, {r2}], [r4];",
                          "has 1 coordinates, expected 2 for .2d");
-  expect_statement_error("wgmma.mma_async.sync.aligned.m64n16k32.f32.e4m3.e4m3 {f1,f2,f3,f4}, d1, d2, p1, 1, 1;",
-                         "operand 1 (d) has 4 registers, expected 8 for m64n16k32.f32");
+  expect_statement_error(
+      "wgmma.mma_async.sync.aligned.m64n16k32.f32.e4m3.e4m3 {f1,f2,f3,f4}, d1, d2, p1, 1, 1;",
+      "operand 1 (d) has 4 registers, expected 8 for m64n16k32.f32");
   expect_statement_error("mbarrier.arrive.shared::cluster.b64 d1, [r1];", "the first operand must be '_'");
 }
 
@@ -57,7 +63,8 @@ TEST(Diagnostics, Names) {
   expect_statement_error(".reg .b32 r1;", "Duplicate definition of 'r1'");
   expect_statement_error("M: bra M; M: bra M;", "Duplicate definition of 'M'; first defined in line 9");
   expect_statement_error("@r1 ret;", "'r1' is not a predicate register");
-  expect_error(header() + ".func f() { ret; }\n.func f() { ret; }\n", 5, "Duplicate definition of 'f'; first defined in line 4");
+  expect_error(header() + ".func f() { ret; }\n.func f() { ret; }\n", 5,
+               "Duplicate definition of 'f'; first defined in line 4");
 }
 
 TEST(Diagnostics, VersionsAndTargets) {
@@ -68,15 +75,19 @@ TEST(Diagnostics, VersionsAndTargets) {
   auto small = [](const std::string& s, const std::string& version, const std::string& target) {
     return header(version, target) + ".entry k() { .reg .b32 r<4>; .reg .b64 d<4>;\n" + s + "\nret; }\n";
   };
-  expect_error(small("wgmma.fence.sync.aligned;", "8.0", "sm_90"), 5, "requires .target sm_90a; the module says sm_90");
-  expect_error(small("multimem.red.add.u32 [d1], r1;", "8.0", "sm_90a"), 5, "requires PTX ISA .version 8.1 or later; the module says 8.0");
-  expect_error(small("fence.proxy.tensormap::generic.acquire.gpu [d1], 128;", "8.0", "sm_90a"), 5, "requires PTX ISA .version 8.3");
+  expect_error(small("wgmma.fence.sync.aligned;", "8.0", "sm_90"), 5,
+               "requires .target sm_90a; the module says sm_90");
+  expect_error(small("multimem.red.add.u32 [d1], r1;", "8.0", "sm_90a"), 5,
+               "requires PTX ISA .version 8.1 or later; the module says 8.0");
+  expect_error(small("fence.proxy.tensormap::generic.acquire.gpu [d1], 128;", "8.0", "sm_90a"), 5,
+               "requires PTX ISA .version 8.3");
   expect_error(small("mov.u32 r1, %cluster_ctarank;", "7.7", "sm_90"), 5, "requires PTX ISA .version 7.8");
   EXPECT_TRUE(Parsed(small("add.u32 r1, r2, r3;", "7.0", "sm_70")).ok);
 }
 
 TEST(Diagnostics, AllErrorsAreCollectedInLineOrder) {
-  Parsed p(with_entry("bogus;\nadd.u32 r1;\nbra nowhere;\nld.global.u32 r1, [q9];\nbogus2 {r1, r2};\nadd.u32 r1, r2, r3;"));
+  Parsed p(with_entry(
+      "bogus;\nadd.u32 r1;\nbra nowhere;\nld.global.u32 r1, [q9];\nbogus2 {r1, r2};\nadd.u32 r1, r2, r3;"));
   ASSERT_EQ(p.diagnostics.size(), 5u) << p.log();
   for (int i = 0; i < 5; ++i) EXPECT_EQ(p.diagnostics[i].line, kStatementLine + i);
   std::string many;
@@ -96,8 +107,11 @@ TEST(Diagnostics, Syntax) {
 
 // Any prefix of a valid module, and any single changed byte, ends in ok or in diagnostics.
 TEST(Diagnostics, NoInputBreaksTheParser) {
-  std::string text = with_entry("{ .reg .v2 .f32 v; mov.b64 {v.x, v.y}, d1; } @!p1 bra L; ld.global.v2.u32 {r1, _}, [d1+4*2];"
-                                "T: .branchtargets L, L; brx.idx r1, T;") + ".global .b32 x[2][2] = {{1,2},{gv+4, 0xff(gv)}};\n";
+  std::string text =
+      with_entry(
+          "{ .reg .v2 .f32 v; mov.b64 {v.x, v.y}, d1; } @!p1 bra L; ld.global.v2.u32 {r1, _}, [d1+4*2];"
+          "T: .branchtargets L, L; brx.idx r1, T;") +
+      ".global .b32 x[2][2] = {{1,2},{gv+4, 0xff(gv)}};\n";
   for (size_t n = 0; n <= text.size(); ++n) Parsed(text.substr(0, n));
   for (size_t i = 0; i < text.size(); ++i) {
     for (char c : std::string("{}[](),;.:%<>\"x0-\n")) {

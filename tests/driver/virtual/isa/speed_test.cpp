@@ -16,13 +16,16 @@ double cpu_ms() {
 }
 
 TEST(Speed, TwentyThousandLines) {
-  std::string text = header() + ".visible .entry k(.param .u64 a) {\n.reg .b32 %r<4096>; .reg .b64 %rd<512>;\n"
+  std::string text = header() +
+                     ".visible .entry k(.param .u64 a) {\n.reg .b32 %r<4096>; .reg .b64 %rd<512>;\n"
                      ".reg .f32 %f<4096>; .reg .pred %p<64>;\n";
   int lines = 6;
   for (int i = 0; lines < 20000; ++i) {
-    std::string a = std::to_string(i % 4000 + 1), b = std::to_string(i % 3990 + 7), d = std::to_string(i % 500 + 1);
-    text += "$L" + std::to_string(i) + ":\n\tmad.lo.s32 \t%r" + a + ", %r" + b + ", 12, %r5;\n\tfma.rn.f32 \t%f" + a +
-            ", %f" + b + ", 0f3F800000, %f9;\n\tld.global.v4.f32 \t{%f1, %f2, %f3, %f4}, [%rd" + d +
+    std::string a = std::to_string(i % 4000 + 1), b = std::to_string(i % 3990 + 7),
+                d = std::to_string(i % 500 + 1);
+    text += "$L" + std::to_string(i) + ":\n\tmad.lo.s32 \t%r" + a + ", %r" + b +
+            ", 12, %r5;\n\tfma.rn.f32 \t%f" + a + ", %f" + b +
+            ", 0f3F800000, %f9;\n\tld.global.v4.f32 \t{%f1, %f2, %f3, %f4}, [%rd" + d +
             "+16];\n\tsetp.lt.s32 \t%p1, %r" + a + ", 7;\n\t@%p1 bra \t$L" + std::to_string(i) + ";\n";
     lines += 6;
     if (i % 40 == 0) {
@@ -40,7 +43,8 @@ TEST(Speed, TwentyThousandLines) {
     best = std::min(best, cpu_ms() - start);
     ASSERT_TRUE(p.ok) << p.log();
   }
-  std::printf("parse and validate %d lines, %zu bytes: %.2f ms (CPU time, best of 5)\n", lines, text.size(), best);
+  std::printf("parse and validate %d lines, %zu bytes: %.2f ms (CPU time, best of 5)\n", lines, text.size(),
+              best);
 #if defined(__OPTIMIZE__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
   EXPECT_LT(best, 50.0);
 #endif

@@ -130,9 +130,10 @@ TEST(Structure, Variables) {
 }
 
 TEST(Structure, Operands) {
-  Parsed p(with_entry("mov.b64 {r1, _}, d2; setp.lt.and.f32 p1|p2, f1, 0fBF800000, !p3; ld.shared.u32 r3, [sm+64];"
-                      "ld.global.u32 r3, [d7+-8]; add.s32 r1, r2, -5; mov.u32 r1, %ctaid.y; mov.u64 d1, gv+4;"
-                      "cp.async.bulk.tensor.2d.global.shared::cta.bulk_group [d1, {r5, 3}], [r4]; mov.f64 fd1, 1.5;"));
+  Parsed p(with_entry(
+      "mov.b64 {r1, _}, d2; setp.lt.and.f32 p1|p2, f1, 0fBF800000, !p3; ld.shared.u32 r3, [sm+64];"
+      "ld.global.u32 r3, [d7+-8]; add.s32 r1, r2, -5; mov.u32 r1, %ctaid.y; mov.u64 d1, gv+4;"
+      "cp.async.bulk.tensor.2d.global.shared::cta.bulk_group [d1, {r5, 3}], [r4]; mov.f64 fd1, 1.5;"));
   ASSERT_TRUE(p.ok) << p.log();
   const Function& f = p.module.functions[0];
   const auto& in = f.instructions;
@@ -164,8 +165,9 @@ TEST(Structure, Operands) {
 }
 
 TEST(Structure, ScopesAndLabels) {
-  Parsed p(with_entry("bra END; { .reg .f32 r1; add.f32 r1, r1, r1; IN: bra IN; } { IN: @!p1 bra IN; } add.u32 r1, r1, r1;"
-                      "T: .branchtargets END, L; brx.idx r1, T; END: bra T2; T2: .reg .v2 .b32 w; mov.b32 r1, w.y;"));
+  Parsed p(with_entry(
+      "bra END; { .reg .f32 r1; add.f32 r1, r1, r1; IN: bra IN; } { IN: @!p1 bra IN; } add.u32 r1, r1, r1;"
+      "T: .branchtargets END, L; brx.idx r1, T; END: bra T2; T2: .reg .v2 .b32 w; mov.b32 r1, w.y;"));
   ASSERT_TRUE(p.ok) << p.log();
   const Function& f = p.module.functions[0];
   const auto& in = f.instructions;
@@ -206,7 +208,9 @@ TEST(Structure, IndirectCalls) {
 }
 
 TEST(Structure, DebugLines) {
-  Parsed p(header() + ".file 1 \"kernel.cu\", 12, 34\n.entry k() {\n.loc 1 7 3\nret;\n.loc 1 9 1, function_name $L, inlined_at 1 7 3\n"
+  Parsed p(header() +
+           ".file 1 \"kernel.cu\", 12, 34\n.entry k() {\n.loc 1 7 3\nret;\n.loc 1 9 1, function_name $L, "
+           "inlined_at 1 7 3\n"
            "exit;\n}\n.section .debug_str\n{\n$L:\n.b8 1,2,3\n}\n");
   ASSERT_TRUE(p.ok) << p.log();
   EXPECT_EQ(p.module.files[0].name, "kernel.cu");

@@ -74,7 +74,9 @@ TEST(Table, EveryIdHasAnAcceptedCase) {
 }
 
 TEST(Table, ChoicesTypesAndSpaces) {
-  Parsed p(with_entry("fma.rz.ftz.f32 f1, f2, f3, f4; ld.global.acquire.gpu.v2.u64 {d1,d2}, [d3]; cvt.rzi.sat.s32.f64 r1, fd1;"));
+  Parsed p(
+      with_entry("fma.rz.ftz.f32 f1, f2, f3, f4; ld.global.acquire.gpu.v2.u64 {d1,d2}, [d3]; "
+                 "cvt.rzi.sat.s32.f64 r1, fd1;"));
   ASSERT_TRUE(p.ok) << p.log();
   const auto& in = p.module.functions[0].instructions;
   EXPECT_EQ(in[0].choice("rnd"), "rz");

@@ -1,5 +1,5 @@
-// Approximations: correctly rounded (checked against long double), PTX's special cases, and perturbation that stays
-// within the documented bound, moves something, and repeats.
+// Approximations: correctly rounded (checked against long double), PTX's special cases, and perturbation that
+// stays within the documented bound, moves something, and repeats.
 #include "driver/virtual/numerics/approx.h"
 
 #include <gtest/gtest.h>
@@ -19,8 +19,12 @@ namespace {
 using namespace virt::numerics;
 using test::random_engine;
 
-std::uint32_t bits(float x) { return std::bit_cast<std::uint32_t>(x); }
-float value(std::uint32_t x) { return std::bit_cast<float>(x); }
+std::uint32_t bits(float x) {
+  return std::bit_cast<std::uint32_t>(x);
+}
+float value(std::uint32_t x) {
+  return std::bit_cast<float>(x);
+}
 
 struct Function {
   std::string name;
@@ -31,32 +35,44 @@ struct Function {
   std::string type = "f32";
 };
 
-long double ulp(long double y) { return std::ldexp(1.0L, std::max(std::ilogb(y), -126) - 23); }
+long double ulp(long double y) {
+  return std::ldexp(1.0L, std::max(std::ilogb(y), -126) - 23);
+}
 
-float uniform(std::mt19937_64& rng, float low, float high) { return std::uniform_real_distribution<float>(low, high)(rng); }
-float positive(std::mt19937_64& rng) { return value(static_cast<std::uint32_t>(rng()) % 0x7F000000u + 0x00800000u); }
-float signed_normal(std::mt19937_64& rng) { return rng() % 2 ? positive(rng) : -positive(rng); }
+float uniform(std::mt19937_64& rng, float low, float high) {
+  return std::uniform_real_distribution<float>(low, high)(rng);
+}
+float positive(std::mt19937_64& rng) {
+  return value(static_cast<std::uint32_t>(rng()) % 0x7F000000u + 0x00800000u);
+}
+float signed_normal(std::mt19937_64& rng) {
+  return rng() % 2 ? positive(rng) : -positive(rng);
+}
 
 const Function kFunctions[] = {
     {"ex2", ex2_approx<Format::f32, false>, [](long double x) { return std::exp2(x); },
-     [](long double, long double y) { return 2 * ulp(y); }, [](auto& rng) { return uniform(rng, -130, 128); }},
+     [](long double, long double y) { return 2 * ulp(y); },
+     [](auto& rng) { return uniform(rng, -130, 128); }},
     {"ex2 small", ex2_approx<Format::f32, true>, [](long double x) { return std::exp2(x); },
      [](long double, long double y) { return 2 * ulp(y); }, [](auto& rng) { return uniform(rng, -1, 1); }},
     {"lg2", lg2_approx<false>, [](long double x) { return std::log2(x); },
      [](long double x, long double y) { return x > 0.5 && x < 2 ? 0x1p-22L : std::fabs(y) * 0x1p-22L; },
      [](auto& rng) { return rng() % 2 ? positive(rng) : uniform(rng, 0.4f, 2.1f); }},
-    {"rcp", rcp_approx<false>, [](long double x) { return 1 / x; }, [](long double, long double y) { return ulp(y); },
-     signed_normal},
+    {"rcp", rcp_approx<false>, [](long double x) { return 1 / x; },
+     [](long double, long double y) { return ulp(y); }, signed_normal},
     {"rsqrt", rsqrt_approx<true>, [](long double x) { return 1 / std::sqrt(x); },
      [](long double, long double y) { return y * std::exp2(-22.9L); }, positive},
     {"sqrt", sqrt_approx<true>, [](long double x) { return std::sqrt(x); },
      [](long double, long double y) { return y * 0x1p-23L; }, positive},
     {"sin", trig_approx<Approx::sin, false>, [](long double x) { return std::sin(x); },
-     [](long double, long double) { return std::exp2(-20.5L); }, [](auto& rng) { return uniform(rng, -6.28f, 6.28f); }},
+     [](long double, long double) { return std::exp2(-20.5L); },
+     [](auto& rng) { return uniform(rng, -6.28f, 6.28f); }},
     {"cos", trig_approx<Approx::cos, false>, [](long double x) { return std::cos(x); },
-     [](long double, long double) { return std::exp2(-20.5L); }, [](auto& rng) { return uniform(rng, -6.28f, 6.28f); }},
+     [](long double, long double) { return std::exp2(-20.5L); },
+     [](auto& rng) { return uniform(rng, -6.28f, 6.28f); }},
     {"tanh", tanh_approx<Format::f32>, [](long double x) { return std::tanh(x); },
-     [](long double, long double y) { return std::fabs(y) * 0x1p-11L; }, [](auto& rng) { return uniform(rng, -9, 9); }},
+     [](long double, long double y) { return std::fabs(y) * 0x1p-11L; },
+     [](auto& rng) { return uniform(rng, -9, 9); }},
 };
 
 TEST(Approx, CorrectlyRounded) {
@@ -69,7 +85,8 @@ TEST(Approx, CorrectlyRounded) {
       const float want = static_cast<float>(y);
       const std::uint32_t got = f.run(bits(x), {});
       if (got != bits(want) && ++failures <= 3)
-        ADD_FAILURE() << f.name << std::hexfloat << " of " << x << ": expected " << want << ", got " << value(got);
+        ADD_FAILURE() << f.name << std::hexfloat << " of " << x << ": expected " << want << ", got "
+                      << value(got);
     }
     EXPECT_EQ(failures, 0) << f.name;
   }
@@ -85,7 +102,8 @@ TEST(Approx, PerturbationStaysWithinTheBound) {
       const Perturbation p{true, 7}, q{true, 8};
       const std::uint32_t got = f.run(bits(x), p);
       ASSERT_EQ(got, f.run(bits(x), p)) << f.name;
-      ASSERT_LE(std::fabs(value(got) - y), f.bound(x, y)) << f.name << std::hexfloat << " of " << x << ": " << value(got);
+      ASSERT_LE(std::fabs(value(got) - y), f.bound(x, y))
+          << f.name << std::hexfloat << " of " << x << ": " << value(got);
       moved += got != f.run(bits(x), {});
       moved_otherwise += got != f.run(bits(x), q);
     }
@@ -95,7 +113,8 @@ TEST(Approx, PerturbationStaysWithinTheBound) {
 }
 
 TEST(Approx, SpecialValues) {
-  const std::uint32_t inf = 0x7F800000, minus_inf = 0xFF800000, nan = 0x7FFFFFFF, zero = 0, minus_zero = 0x80000000;
+  const std::uint32_t inf = 0x7F800000, minus_inf = 0xFF800000, nan = 0x7FFFFFFF, zero = 0,
+                      minus_zero = 0x80000000;
   const std::uint32_t tiny = 0x00000100, minus_tiny = 0x80000100, one = bits(1.0f);
   for (const bool perturbed : {false, true}) {
     const Perturbation p{perturbed, 3};
@@ -154,10 +173,13 @@ TEST(Approx, HalfFormatsExhaustively) {
       const char* type = bf16 ? "bf16" : "f16";
       const double x = test::element_value(type, i);
       const double e = std::exp2(x), t = std::tanh(x);
-      const auto want = [&](double y) { return test::rounded_bits(type, {y, y}, test::Direction::nearest_even, false, std::signbit(y)); };
+      const auto want = [&](double y) {
+        return test::rounded_bits(type, {y, y}, test::Direction::nearest_even, false, std::signbit(y));
+      };
       std::uint32_t want_e = want(e);
       if (bf16 && (want_e & 0x7F80) == 0) want_e = 0;  // ex2.approx.ftz.bf16
-      const std::uint32_t got_e = bf16 ? ex2_approx<Format::bf16, true>(h) : ex2_approx<Format::f16, false>(h);
+      const std::uint32_t got_e =
+          bf16 ? ex2_approx<Format::bf16, true>(h) : ex2_approx<Format::f16, false>(h);
       const std::uint32_t got_t = bf16 ? tanh_approx<Format::bf16>(h) : tanh_approx<Format::f16>(h);
       ASSERT_EQ(got_e, want_e) << "ex2." << type << std::hex << " 0x" << i;
       ASSERT_EQ(got_t, want(t)) << "tanh." << type << std::hex << " 0x" << i;

@@ -1,5 +1,5 @@
-// cvt between every pair of types against the rounding oracle: exhaustive for 8- and 16-bit sources, random and edge
-// values for the rest.
+// cvt between every pair of types against the rounding oracle: exhaustive for 8- and 16-bit sources, random
+// and edge values for the rest.
 #include "driver/virtual/numerics/convert.h"
 
 #include <gtest/gtest.h>
@@ -23,8 +23,12 @@ using test::random_engine;
 using test::rounded_bits;
 
 constexpr const char* kNames[] = {"f16", "bf16", "tf32", "f32", "f64", "e4m3", "e5m2"};
-const char* name(Format f) { return kNames[static_cast<int>(f)]; }
-Direction direction(Round r) { return static_cast<Direction>(static_cast<int>(r)); }
+const char* name(Format f) {
+  return kNames[static_cast<int>(f)];
+}
+Direction direction(Round r) {
+  return static_cast<Direction>(static_cast<int>(r));
+}
 
 double value_of(Format f, std::uint64_t bits) {
   if (f == Format::f64) return std::bit_cast<double>(bits);
@@ -42,7 +46,8 @@ std::vector<Bits<F>> patterns() {
     constexpr int fraction = F == Format::f64 ? 52 : 23;
     auto rng = random_engine(static_cast<std::uint64_t>(F));
     // Fractions at and beside the places where the smaller formats round, f64 also beside f32's.
-    for (std::uint64_t field = 0; field < (1u << (width - 1 - fraction)); field += F == Format::f64 ? 1 + rng() % 3 : 1)
+    for (std::uint64_t field = 0; field < (1u << (width - 1 - fraction));
+         field += F == Format::f64 ? 1 + rng() % 3 : 1)
       for (int place = 0; place < fraction; ++place)
         for (int offset = -1; offset <= 1; ++offset) {
           const std::uint64_t low = (std::uint64_t{1} << place) + static_cast<std::uint64_t>(offset);
@@ -75,9 +80,10 @@ void check() {
     const auto got = convert<To, From, M>(bits);
     const auto runtime = convert(To, From, M, std::uint64_t{bits});
     if ((got != want || runtime != want) && ++failures <= 3)
-      ADD_FAILURE() << "cvt." << name(To) << "." << name(From) << " round " << static_cast<int>(M.round) << " ftz " << M.ftz
-                    << " sat " << M.sat << " relu " << M.relu << " satfinite " << M.satfinite << std::hex << " of 0x"
-                    << +bits << ": expected 0x" << want << ", got 0x" << +got << " (runtime modes: 0x" << runtime << ")";
+      ADD_FAILURE() << "cvt." << name(To) << "." << name(From) << " round " << static_cast<int>(M.round)
+                    << " ftz " << M.ftz << " sat " << M.sat << " relu " << M.relu << " satfinite "
+                    << M.satfinite << std::hex << " of 0x" << +bits << ": expected 0x" << want << ", got 0x"
+                    << +got << " (runtime modes: 0x" << runtime << ")";
   }
   EXPECT_EQ(failures, 0);
 }
@@ -157,16 +163,19 @@ void check_to_int() {
     const volatile long double x = value_of(From, bits);
     Int want;
     if (std::isnan(x)) {
-      want = sizeof(Int) == 8 || From == Format::f64 ? static_cast<Int>(Int{1} << (8 * sizeof(Int) - 1)) : Int{0};
+      want = sizeof(Int) == 8 || From == Format::f64 ? static_cast<Int>(Int{1} << (8 * sizeof(Int) - 1))
+                                                     : Int{0};
     } else {
       const long double y = test::rounding(fenv[static_cast<int>(R)], [&] { return std::rint(x); });
-      want = y < static_cast<long double>(low) ? low : y > static_cast<long double>(high) ? high : static_cast<Int>(y);
+      want = y < static_cast<long double>(low)    ? low
+             : y > static_cast<long double>(high) ? high
+                                                  : static_cast<Int>(y);
     }
     const Int got = to_int<Int, From, R>(bits);
     if (got != want && ++failures <= 3)
-      ADD_FAILURE() << "float to " << (std::is_signed_v<Int> ? "s" : "u") << 8 * sizeof(Int) << " from " << name(From)
-                    << std::hex << " 0x" << +bits << " round " << static_cast<int>(R) << std::dec << ": expected " << +want
-                    << ", got " << +got;
+      ADD_FAILURE() << "float to " << (std::is_signed_v<Int> ? "s" : "u") << 8 * sizeof(Int) << " from "
+                    << name(From) << std::hex << " 0x" << +bits << " round " << static_cast<int>(R)
+                    << std::dec << ": expected " << +want << ", got " << +got;
   }
   EXPECT_EQ(failures, 0);
 }
@@ -218,8 +227,8 @@ void check_from_int() {
     const std::uint32_t want = rounded_bits(name(To), r, direction(M.round), M.satfinite, false);
     const auto got = from_int<To, Int, M>(x);
     if (got != want && ++failures <= 3)
-      ADD_FAILURE() << name(To) << " from " << +x << " round " << static_cast<int>(M.round) << std::hex << ": expected 0x"
-                    << want << ", got 0x" << +got;
+      ADD_FAILURE() << name(To) << " from " << +x << " round " << static_cast<int>(M.round) << std::hex
+                    << ": expected 0x" << want << ", got 0x" << +got;
   }
   EXPECT_EQ(failures, 0);
 }

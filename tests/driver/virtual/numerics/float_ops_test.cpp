@@ -1,5 +1,5 @@
-// add, sub, mul, fma, div, rcp, sqrt, min and max in every format and rounding. f32 and f64 are compared with the
-// host's FPU in that rounding direction, f16 and bf16 with the rounding oracle.
+// add, sub, mul, fma, div, rcp, sqrt, min and max in every format and rounding. f32 and f64 are compared with
+// the host's FPU in that rounding direction, f16 and bf16 with the rounding oracle.
 #include "driver/virtual/numerics/float_ops.h"
 
 #include <gtest/gtest.h>
@@ -24,7 +24,8 @@ constexpr int kFenv[] = {FE_TONEAREST, FE_TOWARDZERO, FE_DOWNWARD, FE_UPWARD};
 enum class Op { add, sub, mul, fma, div, rcp, sqrt };
 constexpr const char* kOpNames[] = {"add", "sub", "mul", "fma", "div", "rcp", "sqrt"};
 
-// Operands that make rounding hard: close exponents, far exponents, few set bits, runs of ones, edges of the range.
+// Operands that make rounding hard: close exponents, far exponents, few set bits, runs of ones, edges of the
+// range.
 template <Format F>
 Bits<F> random_bits(std::mt19937_64& rng) {
   constexpr FormatSpec s = spec(F);
@@ -32,33 +33,57 @@ Bits<F> random_bits(std::mt19937_64& rng) {
   const int field_max = (1 << s.exponent_bits) - 1;
   std::uint64_t fraction = rng() & ones;
   switch (rng() % 5) {
-    case 0: fraction = 0; break;
-    case 1: fraction = ones; break;
-    case 2: fraction = std::uint64_t{1} << (rng() % s.fraction_bits); break;
-    case 3: fraction = ones & ~((std::uint64_t{1} << (rng() % s.fraction_bits)) - 1); break;
-    default: break;
+    case 0:
+      fraction = 0;
+      break;
+    case 1:
+      fraction = ones;
+      break;
+    case 2:
+      fraction = std::uint64_t{1} << (rng() % s.fraction_bits);
+      break;
+    case 3:
+      fraction = ones & ~((std::uint64_t{1} << (rng() % s.fraction_bits)) - 1);
+      break;
+    default:
+      break;
   }
   int field;
   switch (rng() % 8) {
-    case 0: field = static_cast<int>(rng() % (field_max + 1)); break;
-    case 1: field = static_cast<int>(rng() % 3); break;
-    case 2: field = field_max - static_cast<int>(rng() % 3); break;
-    default: field = s.bias() - 4 + static_cast<int>(rng() % 9); break;
+    case 0:
+      field = static_cast<int>(rng() % (field_max + 1));
+      break;
+    case 1:
+      field = static_cast<int>(rng() % 3);
+      break;
+    case 2:
+      field = field_max - static_cast<int>(rng() % 3);
+      break;
+    default:
+      field = s.bias() - 4 + static_cast<int>(rng() % 9);
+      break;
   }
-  return static_cast<Bits<F>>((rng() & 1) << (s.width() - 1) | static_cast<std::uint64_t>(field) << s.fraction_bits |
-                              fraction);
+  return static_cast<Bits<F>>((rng() & 1) << (s.width() - 1) |
+                              static_cast<std::uint64_t>(field) << s.fraction_bits | fraction);
 }
 
 template <class T>
 T compute(Op op, volatile T& a, volatile T& b, volatile T& c) {
   switch (op) {
-    case Op::add: return a + b;
-    case Op::sub: return a - b;
-    case Op::mul: return a * b;
-    case Op::fma: return std::fma(a, b, c);
-    case Op::div: return a / b;
-    case Op::rcp: return T{1} / a;
-    case Op::sqrt: return std::sqrt(a);
+    case Op::add:
+      return a + b;
+    case Op::sub:
+      return a - b;
+    case Op::mul:
+      return a * b;
+    case Op::fma:
+      return std::fma(a, b, c);
+    case Op::div:
+      return a / b;
+    case Op::rcp:
+      return T{1} / a;
+    case Op::sqrt:
+      return std::sqrt(a);
   }
   return 0;
 }
@@ -111,9 +136,10 @@ Bits<F> by_oracle(Bits<F> a, Bits<F> b, Bits<F> c) {
   const char* type = F == Format::f16 ? "f16" : "bf16";
   volatile double x = element_value(type, a), y = element_value(type, b), z = element_value(type, c);
   const test::Real r = test::real_of([&] { return compute<double>(O, x, y, z); });
-  const double exact_zero = test::rounding(kFenv[static_cast<int>(M.round)], [&] { return compute<double>(O, x, y, z); });
-  return static_cast<Bits<F>>(
-      test::rounded_bits(type, r, static_cast<Direction>(static_cast<int>(M.round)), false, std::signbit(exact_zero)));
+  const double exact_zero =
+      test::rounding(kFenv[static_cast<int>(M.round)], [&] { return compute<double>(O, x, y, z); });
+  return static_cast<Bits<F>>(test::rounded_bits(type, r, static_cast<Direction>(static_cast<int>(M.round)),
+                                                 false, std::signbit(exact_zero)));
 }
 
 template <Op O, Format F, FloatMode M>
@@ -122,7 +148,8 @@ void check() {
   int failures = 0;
   for (int i = 0; i < 30000; ++i) {
     Bits<F> a = random_bits<F>(rng), b = random_bits<F>(rng), c = random_bits<F>(rng);
-    if (O == Op::fma && rng() % 4 == 0) c = static_cast<Bits<F>>(mul<F>(a, b) ^ (Bits<F>{1} << (spec(F).width() - 1)));
+    if (O == Op::fma && rng() % 4 == 0)
+      c = static_cast<Bits<F>>(mul<F>(a, b) ^ (Bits<F>{1} << (spec(F).width() - 1)));
     const auto x = flushed_operand<F, M>(a), y = flushed_operand<F, M>(b), z = flushed_operand<F, M>(c);
     Bits<F> want;
     if constexpr (F == Format::f16 || F == Format::bf16)
@@ -134,9 +161,9 @@ void check() {
     const Bits<F> got = call<O, F, M>(a, b, c);
     const bool same = F == Format::f64 && want_nan && !M.sat ? is_nan<F>(got) : got == want;
     if (!same && ++failures <= 3)
-      ADD_FAILURE() << kOpNames[static_cast<int>(O)] << " round " << static_cast<int>(M.round) << " ftz " << M.ftz << " sat "
-                    << M.sat << " relu " << M.relu << std::hex << " of 0x" << a << " 0x" << b << " 0x" << c
-                    << ": expected 0x" << want << ", got 0x" << got;
+      ADD_FAILURE() << kOpNames[static_cast<int>(O)] << " round " << static_cast<int>(M.round) << " ftz "
+                    << M.ftz << " sat " << M.sat << " relu " << M.relu << std::hex << " of 0x" << a << " 0x"
+                    << b << " 0x" << c << ": expected 0x" << want << ", got 0x" << got;
   }
   EXPECT_EQ(failures, 0);
 }
@@ -164,10 +191,18 @@ void check_ops() {
   check_modes<Op::sqrt, F>();
 }
 
-TEST(FloatOps, F16) { check_ops<Format::f16>(); }
-TEST(FloatOps, Bf16) { check_ops<Format::bf16>(); }
-TEST(FloatOps, F32) { check_ops<Format::f32>(); }
-TEST(FloatOps, F64) { check_ops<Format::f64>(); }
+TEST(FloatOps, F16) {
+  check_ops<Format::f16>();
+}
+TEST(FloatOps, Bf16) {
+  check_ops<Format::bf16>();
+}
+TEST(FloatOps, F32) {
+  check_ops<Format::f32>();
+}
+TEST(FloatOps, F64) {
+  check_ops<Format::f64>();
+}
 
 TEST(FloatOps, Bf16FmaIsRoundedOnce) {
   // 1 + 2^-8 is a tie in bf16; 2^-100 beyond it decides, and neither f32 nor double can hold both.
@@ -188,7 +223,8 @@ TEST(FloatOps, NaNs) {
 template <Format F, MinMaxMode M>
 Bits<F> expected_min_max(Bits<F> a, Bits<F> b) {
   const char* type = F == Format::f16 ? "f16" : F == Format::bf16 ? "bf16" : "f32";
-  if (M.ftz) a = flushed_operand<F, FloatMode{.ftz = true}>(a), b = flushed_operand<F, FloatMode{.ftz = true}>(b);
+  if (M.ftz)
+    a = flushed_operand<F, FloatMode{.ftz = true}>(a), b = flushed_operand<F, FloatMode{.ftz = true}>(b);
   double x = element_value(type, a), y = element_value(type, b);
   const bool negative = std::signbit(x) != std::signbit(y);
   if (std::isnan(x) || std::isnan(y)) {
@@ -206,7 +242,8 @@ Bits<F> expected_min_max(Bits<F> a, Bits<F> b) {
     r = M.max ? std::fmax(x, y) : std::fmin(x, y);
   }
   if (M.xorsign_abs) r = std::copysign(r, negative ? -1.0 : 1.0);
-  return static_cast<Bits<F>>(test::rounded_bits(type, {r, r}, Direction::nearest_even, false, std::signbit(r)));
+  return static_cast<Bits<F>>(
+      test::rounded_bits(type, {r, r}, Direction::nearest_even, false, std::signbit(r)));
 }
 
 template <Format F, MinMaxMode M>
@@ -214,9 +251,11 @@ void check_min_max() {
   auto rng = random_engine(900);
   for (int i = 0; i < 30000; ++i) {
     const Bits<F> a = random_bits<F>(rng);
-    const Bits<F> b = rng() % 8 ? random_bits<F>(rng) : static_cast<Bits<F>>(a ^ (Bits<F>{1} << (spec(F).width() - 1)));
+    const Bits<F> b =
+        rng() % 8 ? random_bits<F>(rng) : static_cast<Bits<F>>(a ^ (Bits<F>{1} << (spec(F).width() - 1)));
     ASSERT_EQ((min_max<F, M>(a, b)), (expected_min_max<F, M>(a, b)))
-        << std::hex << "0x" << a << " 0x" << b << " max " << M.max << " nan " << M.nan << " xorsign " << M.xorsign_abs;
+        << std::hex << "0x" << a << " 0x" << b << " max " << M.max << " nan " << M.nan << " xorsign "
+        << M.xorsign_abs;
   }
 }
 template <Format F>

@@ -39,11 +39,19 @@ using test::random_engine;
 constexpr const char* kNames[] = {"f16", "bf16", "tf32", "e4m3", "e5m2", "s8", "u8", "b1"};
 constexpr const char* kAccNames[] = {"f32", "f16", "s32"};
 
-const char* name(MmaType t) { return kNames[static_cast<int>(t)]; }
-const char* name(AccType t) { return kAccNames[static_cast<int>(t)]; }
-int bits_of(MmaType t) { return 256 / mma_k(t); }
+const char* name(MmaType t) {
+  return kNames[static_cast<int>(t)];
+}
+const char* name(AccType t) {
+  return kAccNames[static_cast<int>(t)];
+}
+int bits_of(MmaType t) {
+  return 256 / mma_k(t);
+}
 
-std::uint32_t bits(float x) { return std::bit_cast<std::uint32_t>(x); }
+std::uint32_t bits(float x) {
+  return std::bit_cast<std::uint32_t>(x);
+}
 
 // Element patterns row by row, and their packed bytes.
 using Row = std::vector<std::uint32_t>;
@@ -67,10 +75,12 @@ struct Problem {
   std::vector<std::uint32_t> c;  // m x n
 };
 
-DotSpec dot_spec(const MmaShape& s) { return {name(s.a), name(s.b), name(s.d), s.negate_a, s.negate_b, s.satfinite}; }
+DotSpec dot_spec(const MmaShape& s) {
+  return {name(s.a), name(s.b), name(s.d), s.negate_a, s.negate_b, s.satfinite};
+}
 
-std::vector<std::uint32_t> run(const Problem& p, void (*function)(const MmaShape&, const std::byte*, const std::byte*,
-                                                                  std::byte*) = mma) {
+std::vector<std::uint32_t> run(const Problem& p, void (*function)(const MmaShape&, const std::byte*,
+                                                                  const std::byte*, std::byte*) = mma) {
   const auto a = pack(p.shape.a, p.a), b = pack(p.shape.b, p.b);
   const int bytes = p.shape.d == AccType::f16 ? 2 : 4;
   // Odd address and guard bytes: any alignment is allowed, nothing around d is touched.
@@ -95,9 +105,9 @@ void expect_oracle(const Problem& p, const std::string& what) {
       const std::size_t at = static_cast<std::size_t>(i) * p.shape.n + j;
       const std::uint32_t want = test::tensor_core_dot(spec, p.a[i], p.b[j], p.c[at], p.shape.accumulate);
       if (got[at] != want && ++failures <= 3)
-        ADD_FAILURE() << what << " " << spec.a << "*" << spec.b << "->" << spec.d << " n=" << p.shape.n << " row " << i
-                      << " column " << j << std::hex << ": expected 0x" << want << ", got 0x" << got[at] << ", c 0x"
-                      << p.c[at] << (p.shape.accumulate ? "" : " unused");
+        ADD_FAILURE() << what << " " << spec.a << "*" << spec.b << "->" << spec.d << " n=" << p.shape.n
+                      << " row " << i << " column " << j << std::hex << ": expected 0x" << want << ", got 0x"
+                      << got[at] << ", c 0x" << p.c[at] << (p.shape.accumulate ? "" : " unused");
     }
   EXPECT_EQ(failures, 0) << what << ", wrong of " << got.size();
 }
@@ -130,9 +140,15 @@ const MmaShape kF16 = types(MmaType::f16, MmaType::f16, AccType::f32);
 const MmaShape kF16F16 = types(MmaType::f16, MmaType::f16, AccType::f16);
 const MmaShape kTf32 = types(MmaType::tf32, MmaType::tf32, AccType::f32);
 
-std::uint32_t e5m2(int exponent) { return static_cast<std::uint32_t>(exponent + 15) << 2; }
-std::uint32_t bf16(int exponent) { return static_cast<std::uint32_t>(exponent + 127) << 7; }
-std::uint32_t f16(int exponent) { return static_cast<std::uint32_t>(exponent + 15) << 10; }
+std::uint32_t e5m2(int exponent) {
+  return static_cast<std::uint32_t>(exponent + 15) << 2;
+}
+std::uint32_t bf16(int exponent) {
+  return static_cast<std::uint32_t>(exponent + 127) << 7;
+}
+std::uint32_t f16(int exponent) {
+  return static_cast<std::uint32_t>(exponent + 15) << 10;
+}
 
 // ---- facts with known answers ----
 
@@ -173,7 +189,8 @@ TEST(TensorCore, Fp8ResultHasFourteenBits) {
 
 TEST(TensorCore, SixteenBitKeepsTwentyFiveFractionBits) {
   // 1 + 2^-25 * 4: each small term survives; 2^-26 does not.
-  const Row a{bf16(0), bf16(-12), bf16(-12), bf16(-12), bf16(-12)}, b{bf16(0), bf16(-13), bf16(-13), bf16(-13), bf16(-13)};
+  const Row a{bf16(0), bf16(-12), bf16(-12), bf16(-12), bf16(-12)},
+      b{bf16(0), bf16(-13), bf16(-13), bf16(-13), bf16(-13)};
   EXPECT_EQ(one(kBf16, a, b), bits(1.0f + 0x1p-23f));
   const Row lost{bf16(0), bf16(-14), bf16(-14), bf16(-14), bf16(-14)};
   EXPECT_EQ(one(kBf16, lost, b), bits(1.0f));
@@ -205,7 +222,7 @@ TEST(TensorCore, SpecialValues) {
   EXPECT_EQ(one(kBf16, {bf_inf}, {bf_one}, inf | 0x80000000), nan);
   EXPECT_EQ(one(kBf16, {bf_one}, {bf_one}, inf | 0x80000000), inf | 0x80000000);
   EXPECT_EQ(one(kBf16, {bf_one}, {bf_one}, 0xFFC00001), nan);
-  EXPECT_EQ(one(kBf16, {bf_one}, {bf_one}, 0xFFC00001, false), bits(1.0f));  // c is not read
+  EXPECT_EQ(one(kBf16, {bf_one}, {bf_one}, 0xFFC00001, false), bits(1.0f));            // c is not read
   EXPECT_EQ(one(kBf16, {bf16(120), bf16(120) | 0x8000}, {bf16(120), bf16(120)}), 0u);  // 2^240 cancels
   EXPECT_EQ(one(kBf16, {bf16(120)}, {bf16(120)}), inf);
   EXPECT_EQ(one(kBf16, {1}, {bf16(0)}), 1u << 16);  // subnormal operand
@@ -238,20 +255,26 @@ TEST(TensorCore, IntegersWrapOrSaturate) {
 // ---- random operands ----
 
 enum class Flavour { any_bits, near_one, wide, cancelling, tiny, sparse, huge };
-constexpr Flavour kFlavours[] = {Flavour::any_bits,   Flavour::near_one, Flavour::wide, Flavour::cancelling,
-                                 Flavour::tiny, Flavour::sparse,   Flavour::huge};
-constexpr const char* kFlavourNames[] = {"any bits", "near one", "wide", "cancelling", "tiny", "sparse", "huge"};
+constexpr Flavour kFlavours[] = {Flavour::any_bits, Flavour::near_one, Flavour::wide, Flavour::cancelling,
+                                 Flavour::tiny,     Flavour::sparse,   Flavour::huge};
+constexpr const char* kFlavourNames[] = {"any bits", "near one", "wide", "cancelling",
+                                         "tiny",     "sparse",   "huge"};
 
 struct Ieee {
   int exponent_bits, fraction_bits;
 };
 Ieee layout(MmaType t) {
   switch (t) {
-    case MmaType::bf16: return {8, 7};
-    case MmaType::tf32: return {8, 23};
-    case MmaType::e4m3: return {4, 3};
-    case MmaType::e5m2: return {5, 2};
-    default: return {5, 10};
+    case MmaType::bf16:
+      return {8, 7};
+    case MmaType::tf32:
+      return {8, 23};
+    case MmaType::e4m3:
+      return {4, 3};
+    case MmaType::e5m2:
+      return {5, 2};
+    default:
+      return {5, 10};
   }
 }
 
@@ -263,15 +286,29 @@ std::uint32_t random_float(Ieee l, Flavour flavour, std::mt19937_64& rng) {
   const std::uint32_t all = width == 32 ? ~0u : (1u << width) - 1;
   if (flavour == Flavour::any_bits) return pattern & all;
   if (flavour == Flavour::sparse && rng() % 8) return pattern & (1u << (width - 1));  // +-0
-  const auto uniform = [&](int low, int high) { return low + static_cast<int>(rng() % static_cast<unsigned>(high - low + 1)); };
+  const auto uniform = [&](int low, int high) {
+    return low + static_cast<int>(rng() % static_cast<unsigned>(high - low + 1));
+  };
   int field = 0;
   switch (flavour) {
-    case Flavour::near_one: field = uniform(bias - 3, bias + 3); break;
-    case Flavour::cancelling: field = bias; break;
-    case Flavour::tiny: field = uniform(0, std::min(3, top)); break;
-    case Flavour::huge: field = uniform(top - 3, top); break;
-    case Flavour::sparse: field = uniform(std::max(0, bias - 14), std::min(top, bias + 14)); break;
-    default: field = uniform(0, top); break;
+    case Flavour::near_one:
+      field = uniform(bias - 3, bias + 3);
+      break;
+    case Flavour::cancelling:
+      field = bias;
+      break;
+    case Flavour::tiny:
+      field = uniform(0, std::min(3, top));
+      break;
+    case Flavour::huge:
+      field = uniform(top - 3, top);
+      break;
+    case Flavour::sparse:
+      field = uniform(std::max(0, bias - 14), std::min(top, bias + 14));
+      break;
+    default:
+      field = uniform(0, top);
+      break;
   }
   std::uint32_t fraction = pattern & ((1u << l.fraction_bits) - 1);
   if (rng() % 3 == 0) fraction = rng() % 2 ? 0 : (1u << l.fraction_bits) - 1;
@@ -280,12 +317,14 @@ std::uint32_t random_float(Ieee l, Flavour flavour, std::mt19937_64& rng) {
 
 std::uint32_t random_element(MmaType t, Flavour flavour, std::mt19937_64& rng) {
   if (t == MmaType::b1) return rng() & 1;
-  if (t == MmaType::s8 || t == MmaType::u8) return flavour == Flavour::huge ? 0x80 | (rng() & 0x7F) : rng() & 0xFF;
+  if (t == MmaType::s8 || t == MmaType::u8)
+    return flavour == Flavour::huge ? 0x80 | (rng() & 0x7F) : rng() & 0xFF;
   return random_float(layout(t), flavour, rng);
 }
 
 std::uint32_t random_c(AccType d, Flavour flavour, std::mt19937_64& rng) {
-  if (d == AccType::s32) return static_cast<std::uint32_t>(flavour == Flavour::huge ? 0x7FFFFFFF - rng() % 1000 : rng());
+  if (d == AccType::s32)
+    return static_cast<std::uint32_t>(flavour == Flavour::huge ? 0x7FFFFFFF - rng() % 1000 : rng());
   return random_float(d == AccType::f16 ? Ieee{5, 10} : Ieee{8, 23}, flavour, rng);
 }
 
@@ -297,7 +336,8 @@ Problem random_problem(MmaShape s, Flavour flavour, std::mt19937_64& rng) {
     for (auto& x : row) x = random_element(s.b, flavour, rng);
   if (flavour == Flavour::cancelling)  // products come in pairs of opposite sign, nearly equal
     for (auto& row : p.a)
-      for (int k = 0; k + 1 < s.k; k += 2) row[k + 1] = row[k] ^ (1u << (bits_of(s.a) - 1)) ^ (rng() % 4 == 0);
+      for (int k = 0; k + 1 < s.k; k += 2)
+        row[k + 1] = row[k] ^ (1u << (bits_of(s.a) - 1)) ^ (rng() % 4 == 0);
   p.c.resize(static_cast<std::size_t>(s.m) * s.n);
   // c of another flavour half of the time: far above, far below or beside the products.
   const Flavour c_flavour = rng() % 2 ? flavour : kFlavours[rng() % std::size(kFlavours)];
