@@ -97,11 +97,16 @@ PTXOPS_NUMERICS double ulp(double y) {
 template <Format F>
 PTXOPS_NUMERICS double perturbed(const Perturbation& p, Approx op, std::uint64_t operands, double y,
                                  double bound) {
-  const double spare = bound - ulp<F>(y) / 2;
+  double spare = bound - ulp<F>(y) / 2;
   constexpr double least =
       std::bit_cast<double>(static_cast<std::uint64_t>(spec(F).min_exponent() + 1023) << 52);
   const bool movable = p.enabled && spare > 0 && y - y == 0 && __builtin_fabs(y) >= least;
-  return movable ? y + spare * share(p, op, operands) : y;
+  if (!movable) return y;
+  const double part = share(p, op, operands);
+  // Moved into the next binade, rounding costs half of a larger ulp.
+  const double wider = ulp<F>(y + spare * part);
+  if (wider > ulp<F>(y)) spare = bound - wider / 2;
+  return spare > 0 ? y + spare * part : y;
 }
 
 template <Format F, bool kFtz>
