@@ -34,6 +34,7 @@ ptxopsFp8GemmDesc_t grouped(int64_t m, int64_t n, int64_t k) {
 }
 
 double create_and_destroy(const ptxopsFp8GemmDesc_t& desc) {
+  context();
   const auto start = std::chrono::steady_clock::now();
   ptxopsPlan_t plan;
   check(ptxopsFp8GemmPlanCreate(context(), &desc, &plan));
