@@ -78,9 +78,7 @@ Outcome run_on_engine(const Twin& twin, const std::string& ptx) {
   d.explicit_cluster = launch.cluster.count() > 1;
   d.dynamic_smem = launch.smem;
   d.params = parameter_block(twin, address);
-  [](auto& x) {
-    if constexpr (requires { x.check; }) x.check = CheckLevel::full;
-  }(d);  // SHIM
+  setenv("PTXOPS_CHECK", "full", 1);
   if (!d.kernel || d.params.size() != d.kernel->param_bytes) {
     outcome.report =
         "no kernel " + launch.entry + " with " + std::to_string(d.params.size()) + " bytes of parameters";
@@ -98,14 +96,9 @@ Outcome run_on_engine(const Twin& twin, const std::string& ptx) {
   outcome.ran = true;
   outcome.report = result.fault.text;
   if (result.fault.kind != FaultKind::none) {
-    [&](const auto& x) {  // SHIM
-      if constexpr (requires { x.finding; }) {
-        const Finding& f = x.finding;
-        outcome.code = rule(x.id).code;
-        for (int i = 0; i < f.site_count; ++i) outcome.lines.insert(f.sites[i].line);
-      } else
-        outcome.code = name(x.kind);
-    }(result.fault);
+    outcome.code = rule(result.fault.id).code;
+    const Finding& f = result.fault.finding;
+    for (int i = 0; i < f.site_count; ++i) outcome.lines.insert(f.sites[i].line);
   }
   for (const auto& p : twin.parameters) {
     if (p.kind != Twin::Parameter::Kind::buffer || p.place == Twin::Place::freed) continue;
