@@ -132,6 +132,9 @@ Twin::Parameter map(Words words) {
       m.swizzle = named<TensorMapSwizzle>(
           {{"32", TensorMapSwizzle::k32B}, {"64", TensorMapSwizzle::k64B}, {"128", TensorMapSwizzle::k128B}},
           words.next());
+    } else if (word == "interleave") {
+      m.interleave = named<TensorMapInterleave>(
+          {{"16", TensorMapInterleave::k16B}, {"32", TensorMapInterleave::k32B}}, words.next());
     } else if (word == "global") {
       p.in_global = true;
     } else {

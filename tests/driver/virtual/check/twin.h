@@ -3,7 +3,8 @@
 //   //! launch [NAME] [grid X[,Y[,Z]]] [block ..] [cluster ..] [smem BYTES] [programmatic]   (default entry:
 //   k)
 //   //! buffer NAME WORDS random|zero|ones|fresh [host|peer|freed] [bytes N]
-//   //! map NAME of BUFFER TYPE dims D0,D1.. box B0,B1.. [swizzle 32|64|128] [global]
+//   //! map NAME of BUFFER TYPE dims D0,D1.. box B0,B1.. [swizzle 32|64|128] [interleave
+//       16|32] [global]
 //   //! value NAME NUMBER
 //   //! expect BUFFER[i] = EXPRESSION              or BUFFER[FIRST..LAST] = EXPRESSION   (expression.h)
 //   //! also CODE                                  another id that the violation may be reported under

@@ -7,7 +7,6 @@
 #include <cstdlib>
 #include <map>
 
-#include "driver/jit/ptxas.h"
 #include "tests/driver/virtual/check/run_twin.h"
 
 namespace ptxops::virt::testing {
@@ -130,20 +129,12 @@ std::vector<std::string> twins_of(bool pedantic) {
 INSTANTIATE_TEST_SUITE_P(Default, Twins, ::testing::ValuesIn(twins_of(false)), name_of);
 INSTANTIATE_TEST_SUITE_P(Pedantic, Twins, ::testing::ValuesIn(twins_of(true)), name_of);
 
-// What the virtual device judges is PTX that the vendor's assembler takes.
-TEST(TwinsOfPtxas, Assemble) {
-  const jit::PtxasSearch search = jit::find_ptxas();
-  if (!search.tool) GTEST_SKIP() << search.status;
-  for (const char* folder : {TWINS_FOLDER, LEGAL_FOLDER})
-    for (const std::string& file : files_of(folder, ".ptx")) {
-      const Twin twin = read_twin(file);
-      for (const Variant v : {Variant::bad, Variant::good}) {
-        if (v == Variant::bad && twin.code.empty()) continue;
-        const jit::Assembly a = search.tool->assemble(twin.expand(v), twin.name + ".ptx");
-        const bool refused = v == Variant::bad && twin.ptxas_refuses_bad;
-        EXPECT_EQ(a.ok, !refused) << file << (v == Variant::bad ? " (bad)\n" : " (good)\n") << a.log;
-      }
-    }
+TEST(TwinsOfThePolicy, EveryDiagnosticHasOne) {
+  std::set<std::string> codes;
+  for (const std::string& file : files_of(TWINS_FOLDER, ".ptx")) codes.insert(read_twin(file).code);
+#define DIAGNOSTIC(name, ...) EXPECT_TRUE(codes.count(#name)) << "no twin of " #name;
+#include "driver/virtual/check/policy.def"
+#undef DIAGNOSTIC
 }
 
 }  // namespace
