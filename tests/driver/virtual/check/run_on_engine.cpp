@@ -78,7 +78,7 @@ Outcome run_on_engine(const Twin& twin, const std::string& ptx) {
   d.explicit_cluster = launch.cluster.count() > 1;
   d.dynamic_smem = launch.smem;
   d.params = parameter_block(twin, address);
-  setenv("PTXOPS_CHECK", "full", 0);
+  d.check = CheckLevel::full;
   setenv("PTXOPS_VIRTUAL_SPIN_LIMIT", "5", 0);
   if (!d.kernel || d.params.size() != d.kernel->param_bytes) {
     outcome.report =
