@@ -102,6 +102,7 @@ class Evaluator {
       const uint64_t n = binary(0), before = j_;
       expect(',');
       const size_t body = at_;
+      if (n == 0) fail("a sum of one term or more");
       uint64_t total = 0;
       for (j_ = 0; j_ < n; ++j_) at_ = body, total += binary(0);
       j_ = before;
