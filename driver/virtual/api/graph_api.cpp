@@ -62,6 +62,13 @@ void refuse_lossy(const std::vector<CUgraphEdgeData>& edges, const CUgraphEdgeDa
     refuse(CUDA_ERROR_LOSSY_QUERY, "an edge has edge data (programmatic launch): ask for that too");
 }
 
+CUresult give_edges(const std::vector<CUgraphNode>& nodes, const std::vector<CUgraphEdgeData>& edges,
+                    CUgraphNode* out, CUgraphEdgeData* edges_out, size_t* count) {
+  if (out) refuse_lossy(edges, edges_out);
+  if (edges_out) give(edges, edges_out, *count);
+  return give_nodes(nodes, out, count);
+}
+
 // ---- Parameters of nodes
 
 std::shared_ptr<Function> function_of_params(const CUDA_KERNEL_NODE_PARAMS& p) {
@@ -163,6 +170,19 @@ CUDA_KERNEL_NODE_PARAMS kernel_params(CUgraphNode hNode) {
   p.kernelParams = node->values.data();
   p.ctx = reinterpret_cast<CUcontext>(node->context.get());
   return p;
+}
+
+CUresult set_kernel_params(CUgraphNode hNode, const CUDA_KERNEL_NODE_PARAMS& p) {
+  const auto node = resolve_node(hNode);
+  const auto lock = lock_graphs();
+  auto* before = std::get_if<KernelLaunch>(&node->operation);
+  if (!before)
+    refuse(CUDA_ERROR_INVALID_VALUE, "node type: expected 0 (kernel), got {}",
+           static_cast<int>(node_type(node->operation)));
+  KernelLaunch launch = launch_of(p, before->request);
+  node->context = context_of_launch(launch);
+  *before = std::move(launch);
+  return CUDA_SUCCESS;
 }
 
 // ---- Instantiation
@@ -336,13 +356,33 @@ CUresult cuGraphNodeGetDependencies_v2(CUgraphNode hNode, CUgraphNode* dependenc
     from.push_back(handle_of(e.from));
     data.push_back(e.data);
   }
-  if (dependencies) refuse_lossy(data, edgeData);
-  if (edgeData) give(data, edgeData, *numDependencies);
-  return give_nodes(from, dependencies, numDependencies);
+  return give_edges(from, data, dependencies, edgeData, numDependencies);
 }
 
 CUresult cuGraphNodeGetDependencies(CUgraphNode hNode, CUgraphNode* dependencies, size_t* numDependencies) {
   return api::cuGraphNodeGetDependencies_v2(hNode, dependencies, nullptr, numDependencies);
+}
+
+CUresult cuGraphNodeGetDependentNodes_v2(CUgraphNode hNode, CUgraphNode* dependentNodes,
+                                         CUgraphEdgeData* edgeData, size_t* numDependentNodes) {
+  not_null(numDependentNodes, "numDependentNodes");
+  if (edgeData && !dependentNodes) refuse(CUDA_ERROR_INVALID_VALUE, "edgeData without dependentNodes");
+  const auto node = resolve_node(hNode);
+  const auto lock = lock_graphs();
+  std::vector<CUgraphNode> to;
+  std::vector<CUgraphEdgeData> data;
+  for (const auto& n : node->graph->nodes)
+    for (const GraphNode::Edge& e : n->after)
+      if (e.from == node.get()) {
+        to.push_back(handle_of(n.get()));
+        data.push_back(e.data);
+      }
+  return give_edges(to, data, dependentNodes, edgeData, numDependentNodes);
+}
+
+CUresult cuGraphNodeGetDependentNodes(CUgraphNode hNode, CUgraphNode* dependentNodes,
+                                      size_t* numDependentNodes) {
+  return api::cuGraphNodeGetDependentNodes_v2(hNode, dependentNodes, nullptr, numDependentNodes);
 }
 
 CUresult cuGraphNodeGetType(CUgraphNode hNode, CUgraphNodeType* type) {
@@ -362,6 +402,14 @@ CUresult cuGraphKernelNodeGetParams(CUgraphNode hNode, CUDA_KERNEL_NODE_PARAMS_v
   const CUDA_KERNEL_NODE_PARAMS wide = kernel_params(hNode);
   std::memcpy(not_null(nodeParams, "nodeParams"), &wide, sizeof *nodeParams);
   return CUDA_SUCCESS;
+}
+
+CUresult cuGraphKernelNodeSetParams_v2(CUgraphNode hNode, const CUDA_KERNEL_NODE_PARAMS* nodeParams) {
+  return set_kernel_params(hNode, *not_null(nodeParams, "nodeParams"));
+}
+
+CUresult cuGraphKernelNodeSetParams(CUgraphNode hNode, const CUDA_KERNEL_NODE_PARAMS_v1* nodeParams) {
+  return set_kernel_params(hNode, widened(nodeParams));
 }
 
 // ---- Executable graphs

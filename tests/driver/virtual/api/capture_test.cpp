@@ -1,5 +1,6 @@
 // Stream capture: what is captured, how streams fork and join in it, and every refusal.
 #include <algorithm>
+#include <chrono>
 #include <functional>
 
 #include "tests/driver/virtual/api/graph_fixture.h"
@@ -400,6 +401,7 @@ TEST_F(Capture, ExternalEventsAreNodes) {
   ASSERT_CUDA(cuda().cuLaunchHostFunc(other, Gate::wait, &gate));
   ASSERT_CUDA(cuda().cuEventRecord(ready, other));
   ASSERT_CUDA(cuda().cuGraphLaunch(exec, stream_));
+  std::this_thread::sleep_for(std::chrono::milliseconds(20));  // time for what waits for nothing
   EXPECT_EQ(cuda().cuEventQuery(done), CUDA_ERROR_NOT_READY) << "recorded by the launch, behind the gate";
   gate.open = true;
   EXPECT_CUDA(cuda().cuEventSynchronize(done));

@@ -79,6 +79,10 @@ TEST_F(Graphs, MadeByHand) {
   n = 5;
   ASSERT_CUDA(cuda().cuGraphNodeGetDependencies(empty, roots, &n));
   EXPECT_EQ(n, 2u);
+  n = 5;
+  ASSERT_CUDA(cuda().cuGraphNodeGetDependentNodes(empty, roots, &n));
+  ASSERT_EQ(n, 1u);
+  EXPECT_EQ(roots[0], copied);
 
   run(instantiate(graph_));
   auto expected = stepped(b, a, 9);
@@ -228,6 +232,16 @@ TEST_F(Graphs, NodesOfAnExecutableGraphTakeOtherParameters) {
   EXPECT_EQ(of_graph.gridDimX, 3u);
   EXPECT_EQ(*static_cast<uint32_t*>(of_graph.kernelParams[2]), 3u);
   EXPECT_EQ(*static_cast<CUdeviceptr*>(of_graph.kernelParams[0]), y);
+  // What was read may be changed and written back, to the graph alone.
+  write(y, b);
+  *static_cast<uint32_t*>(of_graph.kernelParams[2]) = 21;
+  ASSERT_CUDA(cuda().cuGraphKernelNodeSetParams_v2(kernel, &of_graph));
+  EXPECT_EQ(cuda().cuGraphKernelNodeSetParams_v2(copied, &of_graph), CUDA_ERROR_INVALID_VALUE);
+  run(untouched);
+  EXPECT_EQ(read(y), stepped(b, a, 3));
+  write(y, b);
+  run(instantiate(graph_));
+  EXPECT_EQ(read(y), stepped(b, a, 21));
 
   CUgraph stranger = nullptr;
   ASSERT_CUDA(cuda().cuGraphCreate(&stranger, 0));
