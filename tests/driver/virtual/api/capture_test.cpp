@@ -313,10 +313,11 @@ TEST_F(Capture, UnsafeCallsByMode) {
       CUstreamCaptureMode mode = c.thread;
       ASSERT_CUDA(cuda().cuThreadExchangeStreamCaptureMode(&mode));
       CUdeviceptr p = 0;
-      if (c.allowed)
+      if (c.allowed) {
         EXPECT_CUDA(cuda().cuMemAlloc_v2(&p, 64));
-      else
+      } else {
         EXPECT_REFUSED(cuda().cuMemAlloc_v2(&p, 64), CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED, "cuMemAlloc");
+      }
       ASSERT_CUDA(cuda().cuThreadExchangeStreamCaptureMode(&mode));
       EXPECT_EQ(mode, c.thread);
     };
@@ -324,10 +325,11 @@ TEST_F(Capture, UnsafeCallsByMode) {
       allocate();
     else
       std::thread(allocate).join();
-    if (c.allowed)
+    if (c.allowed) {
       ASSERT_CUDA(cuda().cuGraphDestroy(end(stream_)));
-    else
+    } else {
       expect_invalid(stream_);
+    }
   }
 }
 

@@ -1,6 +1,7 @@
 // Graphs made by hand, executable graphs, and changing them.
 #include <algorithm>
 #include <chrono>
+#include <numeric>
 #include <random>
 
 #include "tests/driver/virtual/api/graph_fixture.h"
@@ -92,44 +93,63 @@ TEST_F(Graphs, MadeByHand) {
   EXPECT_EQ(calls, 1);
 }
 
-// Random graphs of nodes that do not commute, each launched with other inputs, against the same on the host.
+// Random graphs of nodes that do not commute, half of them slow host functions, each launched with other
+// inputs, against the same on the host.
 TEST_F(Graphs, RandomGraphsComputeWhatTheirEdgesSay) {
   constexpr size_t kNodes = 60;
-  const CUfunction combine = function("combine");
+  struct Plan {
+    volatile uint32_t* words;
+    size_t out, p, q;
+    uint32_t c, microseconds;
+  };
+  const CUhostFn slow_combine = [](void* argument) {
+    const Plan& n = *static_cast<Plan*>(argument);
+    std::this_thread::sleep_for(std::chrono::microseconds(n.microseconds));
+    n.words[n.out] = 3 * n.words[n.p] + 5 * n.words[n.q] + n.c;
+  };
+  uint32_t* words = nullptr;  // two inputs, then each node's result
+  ASSERT_CUDA(cuda().cuMemHostAlloc(reinterpret_cast<void**>(&words), (kNodes + 2) * 4, 0));
+  const auto address = [&](size_t i) { return reinterpret_cast<CUdeviceptr>(words + i); };
   for (uint64_t round = 0; round < 4; ++round) {
     auto random = random_engine(100 + round);
     CUgraph g = nullptr;
     ASSERT_CUDA(cuda().cuGraphCreate(&g, 0));
-    const CUdeviceptr words = memory(kNodes + 2);  // two inputs, then each node's result
-    std::vector<CUgraphNode> made;
-    struct Plan {
-      size_t p, q;
-      uint32_t c;
-    };
     std::vector<Plan> plan;
-    for (size_t i = 0; i < kNodes; ++i) {
-      Plan now{random() % (i + 2), random() % (i + 2), static_cast<uint32_t>(random())};
-      std::vector<CUgraphNode> after;
-      for (size_t j : std::set<size_t>{now.p, now.q})
-        if (j >= 2) after.push_back(made[j - 2]);
-      CUdeviceptr out = words + 4 * (i + 2), p = words + 4 * now.p, q = words + 4 * now.q;
-      void* parameters[] = {&out, &p, &q, &now.c};
-      CUDA_KERNEL_NODE_PARAMS_v1 params{combine, 1, 1, 1, 1, 1, 1, 0, parameters, nullptr};
-      made.emplace_back();
-      ASSERT_CUDA(cuda().cuGraphAddKernelNode(&made.back(), g, after.data(), after.size(), &params));
-      plan.push_back(now);
+    for (size_t i = 0; i < kNodes; ++i)
+      plan.push_back({words, i + 2, random() % (i + 2), random() % (i + 2), static_cast<uint32_t>(random()),
+                      static_cast<uint32_t>(random() % 200)});
+    // Made in another order than they must run in.
+    std::vector<size_t> order(kNodes);
+    std::iota(order.begin(), order.end(), 0);
+    std::shuffle(order.begin(), order.end(), random);
+    std::vector<CUgraphNode> made(kNodes), from, to;
+    for (const size_t i : order) {
+      CUdeviceptr out = address(i + 2), p = address(plan[i].p), q = address(plan[i].q);
+      void* parameters[] = {&out, &p, &q, &plan[i].c};
+      const CUDA_KERNEL_NODE_PARAMS_v1 kernel{function("combine"), 1, 1, 1, 1, 1, 1, 0, parameters, nullptr};
+      const CUDA_HOST_NODE_PARAMS call{slow_combine, &plan[i]};
+      if (random() % 2) {
+        ASSERT_CUDA(cuda().cuGraphAddKernelNode(&made[i], g, nullptr, 0, &kernel));
+      } else {
+        ASSERT_CUDA(cuda().cuGraphAddHostNode(&made[i], g, nullptr, 0, &call));
+      }
     }
+    for (size_t i = 0; i < kNodes; ++i)
+      for (const size_t j : std::set<size_t>{plan[i].p, plan[i].q})
+        if (j >= 2) from.push_back(made[j - 2]), to.push_back(made[i]);
+    ASSERT_CUDA(cuda().cuGraphAddDependencies(g, from.data(), to.data(), from.size()));
     const CUgraphExec exec = instantiate(g);
     for (int launch = 0; launch < 3; ++launch) {
       std::vector<uint32_t> expected(kNodes + 2, 0xdeadbeef);
       expected[0] = static_cast<uint32_t>(random()), expected[1] = static_cast<uint32_t>(random());
-      write(words, expected);
+      std::copy(expected.begin(), expected.end(), words);
       run(exec);
       for (size_t i = 0; i < kNodes; ++i)
         expected[i + 2] = 3 * expected[plan[i].p] + 5 * expected[plan[i].q] + plan[i].c;
-      EXPECT_EQ(read(words, kNodes + 2), expected);
+      EXPECT_EQ(std::vector<uint32_t>(words, words + kNodes + 2), expected);
     }
   }
+  ASSERT_CUDA(cuda().cuMemFreeHost(words));
 }
 
 TEST_F(Graphs, ALaunchIsOneStepOfItsStream) {
@@ -232,11 +252,11 @@ TEST_F(Graphs, NodesOfAnExecutableGraphTakeOtherParameters) {
   EXPECT_EQ(of_graph.gridDimX, 3u);
   EXPECT_EQ(*static_cast<uint32_t*>(of_graph.kernelParams[2]), 3u);
   EXPECT_EQ(*static_cast<CUdeviceptr*>(of_graph.kernelParams[0]), y);
-  // What was read may be changed and written back, to the graph alone.
+  // Other parameters for the graph's node: they concern what is instantiated later.
   write(y, b);
-  *static_cast<uint32_t*>(of_graph.kernelParams[2]) = 21;
-  ASSERT_CUDA(cuda().cuGraphKernelNodeSetParams_v2(kernel, &of_graph));
-  EXPECT_EQ(cuda().cuGraphKernelNodeSetParams_v2(copied, &of_graph), CUDA_ERROR_INVALID_VALUE);
+  const KernelNode changed(function("step"), y, x, 21);
+  ASSERT_CUDA(cuda().cuGraphKernelNodeSetParams_v2(kernel, &changed.params));
+  EXPECT_EQ(cuda().cuGraphKernelNodeSetParams_v2(copied, &changed.params), CUDA_ERROR_INVALID_VALUE);
   run(untouched);
   EXPECT_EQ(read(y), stepped(b, a, 3));
   write(y, b);
