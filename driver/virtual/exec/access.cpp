@@ -164,7 +164,7 @@ CheckLevel check_level() {
   return level;
 }
 
-Cta* shared_target(Warp& w, const Op& op, int lane, uint32_t address, uint32_t& offset) {
+Cta* shared_target(Warp& w, const Op& op, int lane, uint32_t address, uint32_t& offset, Diagnostic exited) {
   const uint32_t rank_bits = address >> kClusterRankShift;
   offset = address & ((1u << kClusterRankShift) - 1);
   if (rank_bits == 0) return w.cta;
@@ -177,7 +177,7 @@ Cta* shared_target(Warp& w, const Op& op, int lane, uint32_t address, uint32_t& 
   }
   Cta* target = cluster.ctas[rank_bits - 1].get();
   if (target->exited() && target != w.cta) {
-    w.fault(op, lane, Diagnostic::C6,
+    w.fault(op, lane, exited,
             fmt::format("shared::cluster address {:#x} lies in CTA rank {}, which has exited", address,
                         rank_bits - 1));
     return nullptr;

@@ -133,11 +133,7 @@ void Engine::Impl::run() {
     if (moved) active->last_progress = now;
     if (cluster && spin_limit > 0 &&
         now - active->last_progress > std::chrono::duration<double>(spin_limit)) {
-      grid.report(
-          Diagnostic::X5,
-          fmt::format("timeout: every running cluster of kernel {} has only been spinning for {} s of "
-                      "wall time (PTXOPS_VIRTUAL_SPIN_LIMIT)",
-                      grid.kernel().name, spin_limit));
+      grid.record(Fault(livelock_of(*cluster, spin_limit)));
       lock.unlock();
       cluster.reset();
       lock.lock();

@@ -165,6 +165,9 @@ Finding deadlock_of(const Cluster& c) {
           f.id = Diagnostic::B4;
           f.site_count = 0;
         }
+        // Two collectives of one warp that both lack lanes: their masks disagree.
+        if (s->waiting == WaitKind::lanes && w->rendezvous.size() > 1 && f.id == Diagnostic::X4)
+          f.id = Diagnostic::C4;
         if (f.site_count < 2 && at_mbarrier == (f.id == Diagnostic::B4)) f.sites[f.site_count++] = site;
         if (++count > kMost) continue;
         text += fmt::format("\n    CTA ({},{},{}) warp {} lanes 0x{:08x} at line {}: {}: {}", cta->id.x,
@@ -176,6 +179,21 @@ Finding deadlock_of(const Cluster& c) {
 }
 
 }  // namespace
+
+Finding livelock_of(const Cluster& c, double seconds) {
+  Finding f;
+  f.id = Diagnostic::X5;
+  f.kernel = c.grid->kernel().name;
+  f.what = fmt::format(
+      "livelock: every running cluster has only been spinning for {} s of wall time "
+      "(PTXOPS_VIRTUAL_SPIN_LIMIT)",
+      seconds);
+  for (const auto& cta : c.ctas)
+    for (const auto& w : cta->warps)
+      for (const Split* s : w->runnable)
+        if (f.site_count < 2) f.sites[f.site_count++] = site_of(*w, *s->pc, -1, "spins", "");
+  return f;
+}
 
 void Cluster::wake(Split& s) {
   if (s.list) {
