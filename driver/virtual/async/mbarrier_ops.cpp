@@ -28,7 +28,7 @@ Cta* target_of(Warp& w, const Op& op, int lane, uint32_t& offset) {
             fmt::format("mbarrier address 0x{:x} is generic and does not lie in shared memory", address));
     return nullptr;
   }
-  Cta* target = shared_target(w, op, lane, static_cast<uint32_t>(address), offset);
+  Cta* target = shared_target(w, op, lane, static_cast<uint32_t>(address), offset, Diagnostic::B10);
   if (!target) return nullptr;
   if (target != w.cta && !(op.e & kRemote)) {
     w.fault(op, lane, Diagnostic::B10,
@@ -190,6 +190,7 @@ Step wait(Warp& w, const Op& op, uint32_t lanes) {
     return Step::block;
   }
   w.split->spurious = false;
+  if (done && w.cta->cluster->chance(8)) done = first_done = 0;  // as the time limit of a wait allows
   if (w.order && first_done && !observe(w, op, first_done, first_offset, *first)) return Step::fault;
   uint32_t& p = w.pred(op.d);
   p = (p & ~lanes) | done;

@@ -96,7 +96,7 @@ bool Checker::before(const WarpOrder& o, const Record& r, uint32_t r_lane, int l
       if ((lane < 0 || (p.lanes >> lane & 1)) && knows(p.clock)) return true;
     return false;
   }
-  if (r.agent == o.agent) return lane < 0 || static_cast<int>(r_lane) == lane || r.sync < o.sync;
+  if (r.agent == o.agent && (lane < 0 || static_cast<int>(r_lane) == lane || r.sync < o.sync)) return true;
   if (o.clock.seen.covers(r.agent, r.sync, r.sub, r_lane)) return true;
   for (const auto& p : o.parts)
     if ((lane < 0 || (p.lanes >> lane & 1)) && p.clock.seen.covers(r.agent, r.sync, r.sub, r_lane))
@@ -364,6 +364,9 @@ bool Checker::global_range(Warp& w, const Op& op, const Async& a, uint64_t addre
   Record r = async_record(make_record(w, op, a.actor, a.kind, static_cast<uint32_t>(bytes)), a);
   r.stamp = stamp();
   WarpOrder& o = *w.order;
+  if (a.actor == Actor::bulk_store)
+    if (const Allocation* to = grid_.desc.memory->find(address); to && to->device != grid_.desc.device)
+      bulk_of(w, static_cast<uint32_t>(a.lane)).far = a.number;
   Judgement j(*this, w, op, r, false);
   // The rows of one box share a record.
   if (o.record_op == &op && o.record_sync == ~a.number && o.record_sub == ~a.agent) {

@@ -19,7 +19,7 @@ class Checker;
 struct CopyGroup;
 
 // What would have ordered two accesses, were it not for a flaw: the finding then names the flaw.
-enum class Flaw : uint8_t { narrow_scope, relaxed_mbarrier, relaxed_cluster, init_fence, count };
+enum class Flaw : uint8_t { relaxed_mbarrier, relaxed_cluster, init_fence, count };
 
 // A warp's view of time.
 struct WarpOrder {
@@ -34,21 +34,14 @@ struct WarpOrder {
   };
   std::vector<Part> parts;
   VectorClock flawed[static_cast<size_t>(Flaw::count)];
+  Clock narrow;                                   // seen through synchronisation of too narrow a scope
   VectorClock inits;                              // mbarrier.init operations that are visible
   std::unordered_map<uint32_t, uint64_t> phases;  // of mbarriers: the latest observed
 
-  // fence.acq_rel and fence.sc: what a later strong write publishes, what earlier strong reads have observed.
+  // The latest fence.acq_rel or fence.sc: what a later strong write publishes.
   Scope fence_scope = Scope::cta;
   uint32_t fence_lanes = 0;
   std::shared_ptr<const Clock> fence;
-  struct Observed {
-    uint32_t cluster;
-    int cta;
-    Scope scope;
-    std::shared_ptr<const Clock> clock;
-  };
-  std::vector<Observed> observed;
-
   // Agents of what this warp starts, 0 until it does.
   uint32_t wgmma = 0, cp_async = 0;
   struct Bulk {

@@ -92,19 +92,21 @@ bool Checker::includes(Scope scope, uint32_t cluster, int cta, int device, const
 
 void Checker::fence(Warp& w, uint32_t lanes, Scope scope) {
   WarpOrder& o = *w.order;
-  if (!o.observed.empty()) {
+  const Clock now = effective(w, lanes);
+  if (!now.observed.empty()) {
     Clock& to = part(o, lanes, w.live());
-    for (const auto& seen : o.observed) {
+    for (const auto& seen : now.observed) {
       if (seen.cluster != number_)
         to.join_cluster(seen.cluster, seen.clock);
       else
         to.join(*seen.clock);
     }
-    o.observed.clear();
+    to.observed.clear();
   }
   o.fence = released(w, lanes);
   o.fence_lanes = lanes;
   o.fence_scope = scope;
+  if (scope >= Scope::gpu) part(o, lanes, w.live()).fenced_gpu.join(o.fence->seen);
 }
 
 void Checker::fence_proxy_async(Warp& w, uint32_t lanes, bool shared, bool global) {
@@ -143,9 +145,21 @@ bool Checker::publish(Warp& w, const Op& op, uint32_t lanes, const LaneAccess& a
   Scope scope = access.scope;
   if (releases) {
     clock = released(w, lanes);
-  } else if (o.fence && (o.fence_lanes & lanes)) {
-    clock = o.fence;
-    scope = std::min(scope, o.fence_scope);
+  } else {
+    // A fence before a strong write makes it a release; also fences of other threads that are before this
+    // one.
+    const Clock now = effective(w, lanes);
+    const bool own = o.fence && (o.fence_lanes & lanes);
+    if (own) scope = std::min(scope, o.fence_scope);
+    if (!now.fenced_gpu.empty() && scope >= Scope::gpu) {
+      auto both = std::make_shared<Clock>();
+      if (own) *both = *o.fence;
+      both->seen.join(now.fenced_gpu);
+      both->foreign = now.foreign;
+      clock = both;
+    } else if (own) {
+      clock = o.fence;
+    }
   }
   GlobalHistory& g = GlobalHistory::get();
   std::lock_guard lock(g.lock());
@@ -161,11 +175,11 @@ bool Checker::publish(Warp& w, const Op& op, uint32_t lanes, const LaneAccess& a
         Diagnostic id = access.scope != Scope::sys ? Diagnostic::M4 : Diagnostic::S1;
         bool bad = id == Diagnostic::M4;
         if (!bad)
-          for (const auto& b : o.bulk)
-            if (b.far && !o.clock.seen.covers(b.writes, b.far, 0, 0)) {
-              bad = true;
-              for (const auto& p : o.parts) bad &= !p.clock.seen.covers(b.writes, b.far, 0, 0);
-            }
+          for (const auto& b : o.bulk) {
+            bool done = b.far == 0 || o.clock.seen.covers(b.writes, b.far, 0, 0);
+            for (const auto& p : o.parts) done |= p.clock.seen.covers(b.writes, b.far, 0, 0);
+            bad |= !done;
+          }
         if (bad && reported(id)) {
           Finding f;
           f.id = id;
@@ -203,7 +217,10 @@ void Checker::observe(Warp& w, uint32_t lanes, const LaneAccess& at, const Acces
     for (const auto& p : *publications) {
       const Scope scope = std::min(p.scope, access.scope);
       if (!includes(scope, p.cluster, p.cta, p.device, w)) {
-        if (p.cluster == number_) o.flawed[static_cast<size_t>(Flaw::narrow_scope)].join(p.clock->seen);
+        if (p.cluster == number_)
+          o.narrow.join(*p.clock);
+        else
+          o.narrow.join_cluster(p.cluster, p.clock);
         continue;
       }
       if (acquires) {
@@ -214,9 +231,7 @@ void Checker::observe(Warp& w, uint32_t lanes, const LaneAccess& at, const Acces
           to.join(*p.clock);
         continue;
       }
-      bool known = false;
-      for (const auto& seen : o.observed) known |= seen.clock == p.clock;
-      if (!known) o.observed.push_back({p.cluster, p.cta, p.scope, p.clock});
+      part(o, lanes, w.live()).observe({p.cluster, p.clock});
     }
   }
 }

@@ -38,7 +38,8 @@ std::byte* resolve_shared(Warp& warp, const Op& op, int lane, Cta& target, uint3
 
 // CTA that a .shared::cluster (or plain shared) address names, with the offset inside it; nullptr after a
 // fault.
-Cta* shared_target(Warp& warp, const Op& op, int lane, uint32_t address, uint32_t& offset);
+Cta* shared_target(Warp& warp, const Op& op, int lane, uint32_t address, uint32_t& offset,
+                   Diagnostic exited = Diagnostic::C6);
 
 // ---- Whole warps
 // ------------------------------------------------------------------------------------------------
@@ -64,6 +65,8 @@ uint32_t charge_lanes(Warp& warp, uint32_t lanes, const LaneAccess& access);
 // PTXOPS_CHECK: off | bounds | full; bounds when unset. Read once; throws std::runtime_error for another
 // value.
 CheckLevel check_level();
+// PTXOPS_SCHEDULE_SEED: 0 when unset.
+uint64_t schedule_seed();
 
 // Time model: traffic already counted, `fresh` of its sectors (Grid::touched) never touched before; `address`
 // is any of it. Returns the modelled latency in cycles.
