@@ -6,6 +6,7 @@
 #include <cstring>
 #include <unordered_map>
 
+#include "driver/virtual/check/checker.h"
 #include "driver/virtual/exec/control.h"
 #include "driver/virtual/exec/function_decoder.h"
 #include "driver/virtual/exec/grid.h"
@@ -123,6 +124,7 @@ Frame* enter_frame(Warp& w, const Code& code, const Op* call, Frame* caller) {
 }
 
 void leave_frame(Warp& w, Frame& frame) {
+  if (w.order && w.order->undefined.active()) forget_undefined(w, frame);
   give_buffer(frame.regs, frame.code->frame_bytes);
   const auto it =
       std::find_if(w.frames.begin(), w.frames.end(), [&](const auto& f) { return f.get() == &frame; });

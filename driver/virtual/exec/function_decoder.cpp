@@ -463,6 +463,7 @@ bool FunctionDecoder::decode(std::string& log) {
     std::fill(std::begin(scratch_used_), std::end(scratch_used_), 0);
     current_ = nullptr;
     if (flow_.is_meet[index_]) emit_join(*this, in.line);
+    code_.first_op.push_back(static_cast<uint32_t>(code_.ops.size()));
     current_ = &in;
     if (flow_.is_leader[index_]) straight_ = nullptr;
     if (!tracked_.empty()) emit_register_checks(in);
