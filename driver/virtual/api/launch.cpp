@@ -100,6 +100,7 @@ CUresult code_of(FaultKind kind) {
       return CUDA_ERROR_NOT_SUPPORTED;
     case FaultKind::never_written:
     case FaultKind::barrier:
+    case FaultKind::race:
     case FaultKind::trap:
       return CUDA_ERROR_LAUNCH_FAILED;
   }
@@ -263,7 +264,7 @@ void run(Work& work, KernelLaunch&& launch, const std::shared_ptr<Context>& cont
   // The callback keeps code and context alive until the grid has ended.
   Engine::get().submit(std::move(launch.desc), [self = work.shared_from_this(), context,
                                                 program = launch.function->program](const LaunchResult& r) {
-    if (r.fault.kind != FaultKind::none) context->set_fault(code_of(r.fault.kind), r.fault.text);
+    if (r.fault.kind != FaultKind::none) context->set_fault(code_of(r.fault.kind), r.fault);
     self->finish(r.modelled_seconds);
   });
 }
