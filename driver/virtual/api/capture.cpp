@@ -127,6 +127,13 @@ WorkPtr issue(const StreamRef& stream, Operation operation) {
       add_captured(*capturing, std::move(operation), stream.context);
       return nullptr;
     }
+    // A programmatic launch may, as far as its kernel can know, overlap the kernel before it.
+    KernelLaunch* launch = std::get_if<KernelLaunch>(&operation);
+    if (launch) {
+      launch->desc.number = std::make_shared<std::atomic<uint64_t>>(0);
+      if (launch->request.programmatic) launch->desc.prerequisite = stream.stream->latest_grid;
+    }
+    stream.stream->latest_grid = launch ? launch->desc.number : nullptr;
   }
   const Work::Place place = place_of(operation);
   return stream.context->enqueue(*stream.stream, place, body_of(std::move(operation), stream.context));

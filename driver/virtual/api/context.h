@@ -32,6 +32,9 @@ struct Stream {
   WorkPtr tail;  // under the context's mutex
   std::map<int, abi::CUstreamAttrValue> attributes;
   std::shared_ptr<StreamCapture> capture;  // under lock_graphs(); null: not capturing
+  // Where the engine puts the number of the latest work's grid; null when that was no kernel. Under
+  // lock_graphs().
+  std::shared_ptr<std::atomic<uint64_t>> latest_grid;
 
   bool blocking() const { return !(flags & abi::CU_STREAM_NON_BLOCKING); }
 };

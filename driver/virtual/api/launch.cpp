@@ -220,6 +220,7 @@ LaunchDesc check_launch(Function& function, const LaunchRequest& request, const 
   desc.block = request.block;
   desc.cluster = decide_cluster(k, settings, request, desc.explicit_cluster);
   desc.dynamic_smem = request.dynamic_shared;
+  apply_thread_checks(desc);
 
   const uint32_t threads = static_cast<uint32_t>(request.block.count());
   const uint32_t per_sm = Engine::ctas_per_sm(k, threads, request.dynamic_shared);

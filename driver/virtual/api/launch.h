@@ -39,6 +39,9 @@ void run(Work& work, KernelLaunch&& launch, const std::shared_ptr<Context>& cont
 // The live context of a function; throws CUDA_ERROR_INVALID_HANDLE.
 std::shared_ptr<Context> context_of(const Function& function);
 
+// Level and seed that the calling thread has set by ptxopsVirtualSetCheck().
+void apply_thread_checks(LaunchDesc& desc);
+
 // Clusters of the shape that the device holds at once; 0 when none fits.
 uint32_t max_active_clusters(const Profile& profile, uint32_t ctas_per_cluster, uint32_t ctas_per_sm);
 
