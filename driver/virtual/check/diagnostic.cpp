@@ -69,6 +69,7 @@ std::string who(const Site& s) {
   std::string text = fmt::format("CTA ({},{},{})", s.cta[0], s.cta[1], s.cta[2]);
   if (s.warp >= 0) text += fmt::format(" warp {}", s.warp);
   if (s.lane >= 0) text += fmt::format(" lane {}", s.lane);
+  if (!s.thread.empty()) text += fmt::format(" thread {}", s.thread);
   return text;
 }
 

@@ -31,6 +31,7 @@ bool reported(Diagnostic id);
 struct Site {
   std::array<uint32_t, 3> cta{};
   int warp = -1, lane = -1;  // -1: not one in particular
+  std::string thread;        // "(x,y,z)" of the lane
   uint32_t line = 0;         // of the PTX text
   std::string source;        // that line
   std::string action;        // "writes 16 bytes of shared memory at 0x1400", "waits for phase 3 of ..."
