@@ -33,7 +33,7 @@ struct Edit {
   std::string text;
 };
 // Edits must not overlap; the order does not matter, except that insertions at one place come out in theirs.
-std::string apply(std::string_view text, std::vector<Edit> edits);
+std::string apply_edits(std::string_view text, std::vector<Edit> edits);
 
 // As many line breaks as the piece has, and nothing else.
 std::string blank(std::string_view piece);
