@@ -139,23 +139,24 @@ void add_gemm_cases(std::vector<Case>& cases, uint64_t seed) {
       {dense({.m = 3 * 64 - 8, .n = 3 * 64 - 16, .k = 3 * 128, .grid = 1, .raster = 2, .flags = 0}),
        dense({.m = 20, .n = 64, .k = 128, .grid = 2, .raster = 8, .flags = 1})});
   add(cases, "dense 128x96 cluster", {0, 1, 128, 96, 2, 6},
-      {dense({.m = 3 * 128 - 50, .n = 5 * 96 - 8, .k = 2 * 128, .grid = 2, .raster = 8, .flags = 1}),
+      {dense({.m = 3 * 128 - 50, .n = 5 * 96 - 8, .k = 2 * 128, .grid = 2, .raster = 1, .flags = 1}),
        dense({.m = 60, .n = 200, .k = 128, .grid = 2, .raster = 1, .flags = 2})});
   add(cases, "dense 256x128 cluster", {0, 0, 256, 128, 2, 4},
       {dense({.m = 3 * 256 - 100, .n = 5 * 128, .k = 2 * 128, .grid = 2, .raster = 1, .flags = 3}),
        dense({.m = 260, .n = 136, .k = 128, .grid = 4, .raster = 8, .flags = 0})});
   add(cases, "grouped 128x64", {1, 0, 128, 64, 1, 4},
-      {grouped({.n = 3 * 64 - 8, .k = 2 * 128, .grid = 1, .raster = 8, .flags = 1}, {0, 130, 64, 63}),
+      {grouped({.n = 3 * 64 - 8, .k = 2 * 128, .grid = 1, .raster = 8, .flags = 1}, {0, 130, 127, 63}),
        grouped({.n = 72, .k = 128, .grid = 2, .raster = 8, .flags = 0}, {1, 0, 70, 9})});
   add(cases, "grouped 256x64 cluster", {1, 0, 256, 64, 2, 5},
-      {grouped({.n = 5 * 64 - 8, .k = 2 * 128, .grid = 2, .raster = 8, .flags = 0}, {0, 260, 64, 30}),
+      {grouped({.n = 5 * 64 - 8, .k = 2 * 128, .grid = 2, .raster = 1, .flags = 0}, {0, 260, 126, 30}),
        grouped({.n = 64, .k = 128, .grid = 2, .raster = 8, .flags = 1}, {3, 0, 0, 129})});
   add(cases, "masked 64x32", {2, 0, 64, 32, 1, 6},
-      {masked({.m = 132, .n = 3 * 32 - 8, .k = 3 * 128, .grid = 1, .raster = 8, .flags = 0}, {65, 0, 132, 1}),
+      {masked({.m = 132, .n = 3 * 32 - 8, .k = 3 * 128, .grid = 1, .raster = 8, .flags = 0},
+              {125, 0, 132, 60}),
        masked({.m = 12, .n = 32, .k = 128, .grid = 2, .raster = 8, .flags = 1}, {12, 3, 0, 7})});
   add(cases, "masked 128x192 cluster", {2, 1, 128, 192, 2, 4},
-      {masked({.m = 132, .n = 3 * 192 - 16, .k = 2 * 128, .grid = 2, .raster = 8, .flags = 1},
-              {64, 132, 0, 9}),
+      {masked({.m = 132, .n = 3 * 192 - 16, .k = 2 * 128, .grid = 2, .raster = 1, .flags = 1},
+              {62, 132, 0, 9}),
        masked({.m = 12, .n = 136, .k = 128, .grid = 2, .raster = 8, .flags = 0}, {12, 3, 0, 7})});
 }
 

@@ -34,9 +34,12 @@ Finding parse_finding(const std::string& json) {
     const size_t begin = at + 6;
     f.id = json.substr(begin, json.find('"', begin) - begin);
   }
-  const std::string key = "\"line\":";
-  for (size_t at = json.find(key); at != json.npos; at = json.find(key, at + 1))
-    f.lines.push_back(std::atoi(json.c_str() + at + key.size()));
+  // Its sites; of a deadlock, every warp that waits.
+  for (const std::string key : {"\"line\":", " at line "})
+    for (size_t at = json.find(key); at != json.npos; at = json.find(key, at + 1)) {
+      const int line = std::atoi(json.c_str() + at + key.size());
+      if (std::find(f.lines.begin(), f.lines.end(), line) == f.lines.end()) f.lines.push_back(line);
+    }
   return f;
 }
 

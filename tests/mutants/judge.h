@@ -26,7 +26,7 @@ inline constexpr const char* kVerdictNames[] = {"right",    "elsewhere",  "other
 // The parts of the device's JSON that are judged.
 struct Finding {
   std::string id;
-  std::vector<int> lines;  // of its sites
+  std::vector<int> lines;  // that it names, each once
 };
 Finding parse_finding(const std::string& json);
 

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cctype>
 #include <map>
 #include <stdexcept>
 
@@ -49,6 +51,12 @@ class Files {
   std::map<std::string, std::vector<std::string>> files_;
 };
 
+bool is_label(const std::string& line) {
+  return line.size() > 1 && line.back() == ':' && std::all_of(line.begin(), line.end() - 1, [](char c) {
+           return std::isalnum(static_cast<unsigned char>(c)) || c == '_';
+         });
+}
+
 std::string stem(const std::string& file) {
   const size_t slash = file.rfind('/') + 1;  // npos + 1 is 0
   return file.substr(slash, file.rfind('.') - slash);
@@ -67,8 +75,7 @@ std::vector<std::string> origins(const jit::Expansion& expansion) {
       out.emplace_back();
       continue;
     }
-    if (const std::string plain = trim(text); at.stack.empty() && plain.ends_with(':'))
-      label = plain.substr(0, plain.size() - 1);
+    if (at.stack.empty() && is_label(trim(text))) label = text.substr(0, text.rfind(':'));
     std::string origin = files.line(at.file, at.line);
     for (const auto& call : at.stack) origin += " < " + files.line(call.file, call.line);
     out.push_back(
