@@ -8,6 +8,7 @@
 #include <map>
 
 #include "driver/abi/functions.h"
+#include "driver/jit/source.h"
 #include "tests/mutants/origin.h"
 
 namespace ptxops::mutants {
@@ -111,6 +112,15 @@ Harness::Harness(const Options& options) : options_(options), cases_(all_cases(o
     }
   }
   if (options_.sample) keep_sample(results_);
+}
+
+std::vector<std::string> Harness::kernels_without_case() const {
+  std::vector<std::string> out;
+  for (const std::string& path : jit::source_paths())
+    if (path.ends_with(".ptx") && jit::is_kernel(*jit::read_source(path)) &&
+        std::none_of(cases_.begin(), cases_.end(), [&](const Case& c) { return c.path == path; }))
+      out.push_back(path);
+  return out;
 }
 
 std::vector<std::string> Harness::run_originals() {

@@ -39,6 +39,8 @@ class Harness {
   std::vector<std::string> run_originals();
   void run(Equivalents& equivalents, const std::function<void(size_t done, size_t total)>& progress);
 
+  // Kernels of ptx/ that nothing here mutates.
+  std::vector<std::string> kernels_without_case() const;
   const std::vector<Result>& results() const { return results_; }
   const std::vector<Subject>& subjects() const { return subjects_; }
   std::string text_of(const Result& result) const {

@@ -58,6 +58,7 @@ int main(int argc, char** argv) {
       for (const std::string& w : wrong) fmt::print("UNCHANGED {}\n", w);
       return 1;
     }
+    for (const std::string& path : harness.kernels_without_case()) fmt::print("NO CASE for {}\n", path);
     const bool bar = isatty(STDERR_FILENO);
     harness.run(equivalents, [&](size_t done, size_t total) {
       if (!bar) return;
@@ -82,6 +83,7 @@ int main(int argc, char** argv) {
           r.verdict != Verdict::refused)
         good = false;
     }
+    if (!options.sample && !harness.kernels_without_case().empty()) good = false;
     const bool complete = !options.sample && options.kernel.empty() && options.fault_class.empty();
     if (complete)
       for (const std::string& record : equivalents.unused()) {

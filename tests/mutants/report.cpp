@@ -26,16 +26,17 @@ struct Row {
   int operator[](Verdict v) const { return verdicts[static_cast<size_t>(v)]; }
 };
 
+constexpr const char* kLine = "{:<58}{:>9}{:>9}{:>11}{:>7}{:>8}{:>11}{:>12}{:>10}{:>10}\n";
+
 std::string line(const std::string& title, const Row& row) {
   const int counted = row.total - row[Verdict::equivalent] - row[Verdict::refused];
   const auto percent = [](int part, int whole) {
     return whole ? fmt::format("{:.1f} %", 100.0 * part / whole) : std::string("-");
   };
-  return fmt::format("{:<56}{:>8}{:>8}{:>8}{:>8}{:>8}{:>10}{:>12}{:>10}{:>10}\n", title, counted,
-                     row[Verdict::right], row[Verdict::elsewhere],
+  return fmt::format(kLine, title, counted, row[Verdict::right], row[Verdict::elsewhere],
                      row[Verdict::other_id] + row[Verdict::crashed], row[Verdict::result],
                      row[Verdict::survivor], row[Verdict::equivalent], percent(row[Verdict::right], counted),
-                     row.unchecked ? percent(row.by_results, row.unchecked) : std::string("-"));
+                     percent(row.by_results, row.unchecked));
 }
 
 std::string quoted(const std::string& s) {
@@ -79,10 +80,10 @@ Score score(const std::vector<Result>& results, const std::vector<ClassKind>& ki
 }
 
 std::string table(const std::vector<Result>& results) {
-  std::string out = fmt::format("{:<56}{:>8}{:>8}{:>8}{:>8}{:>8}{:>10}{:>12}{:>10}{:>10}\n", "", "", "right",
-                                "right id", "other", "result", "", "", "right", "results");
-  out += fmt::format("{:<56}{:>8}{:>8}{:>8}{:>8}{:>8}{:>10}{:>12}{:>10}{:>10}\n", "class", "mutants", "id",
-                     "elsewhere", "id", "only", "survivors", "equivalent", "id", "alone");
+  std::string out =
+      fmt::format(kLine, "", "", "right", "right id", "other", "result", "", "", "right", "results");
+  out += fmt::format(kLine, "class", "mutants", "id", "elsewhere", "id", "only", "survivors", "equivalent",
+                     "id", "alone");
   const std::pair<ClassKind, const char*> kinds[] = {
       {ClassKind::certain, "to be killed to the last one"},
       {ClassKind::checked, "other faults of synchronisation"},
