@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "driver/virtual/check/checker.h"
 #include "driver/virtual/exec/control.h"
 #include "driver/virtual/exec/grid.h"
 
@@ -28,13 +29,17 @@ void enter(Warp& w, Split& s) {
   w.mask = s.mask;
 }
 
-void warp_done(Warp& w) {
+// false after a finding.
+bool warp_done(Warp& w) {
   Cta& cta = *w.cta;
   ++cta.warps_done;
   --cta.cluster->warps_live;
   ++cta.cluster->progress;
   cta.issue_cycles[w.id % 4] += w.issued;
   cta.cluster->end_clock = std::max(cta.cluster->end_clock, w.clock);
+  if (!w.order) return true;
+  Checker& checker = *w.order->checker;
+  return checker.warp_exit(w, *w.pc) && (!cta.exited() || checker.cta_exit(w, *w.pc));
 }
 
 Slice run_slice(Warp& w) {
@@ -88,6 +93,7 @@ Slice run_slice(Warp& w) {
     }
     // This split sleeps or is gone: the warp's others may go on.
     if (w.live() == 0) {
+      w.pc = pc;
       account();
       return Slice::done;
     }
@@ -221,7 +227,7 @@ ClusterState run_cluster(Cluster& c) {
       case Slice::blocked:
         break;
       case Slice::done:
-        warp_done(w);
+        if (!warp_done(w)) return ClusterState::aborted;
         break;
       case Slice::fault:
         return ClusterState::aborted;
