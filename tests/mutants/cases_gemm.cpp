@@ -134,30 +134,33 @@ void add_gemm_cases(std::vector<Case>& cases, uint64_t seed) {
     p.seed = ++seed;
     return p;
   };
-  // The first problem laps the rings; the second has flags, raster and a grid of its own.
+  // The first problem laps both rings. In the second a tile is one k-block: the tile ring alone holds the
+  // producer back. flags: 1 has the weights loaded early, without it everything comes from the launch before.
   add(cases, "dense 64x64", {0, 0, 64, 64, 1, 6},
       {dense({.m = 3 * 64 - 8, .n = 3 * 64 - 16, .k = 3 * 128, .grid = 1, .raster = 2, .flags = 0}),
+       dense({.m = 3 * 64, .n = 4 * 64 - 8, .k = 128, .grid = 1, .raster = 8, .flags = 1}),
        dense({.m = 20, .n = 64, .k = 128, .grid = 2, .raster = 8, .flags = 1})});
   add(cases, "dense 128x96 cluster", {0, 1, 128, 96, 2, 6},
       {dense({.m = 3 * 128 - 50, .n = 5 * 96 - 8, .k = 2 * 128, .grid = 2, .raster = 1, .flags = 1}),
-       dense({.m = 60, .n = 200, .k = 128, .grid = 2, .raster = 1, .flags = 2})});
+       dense({.m = 3 * 128, .n = 5 * 96, .k = 128, .grid = 2, .raster = 1, .flags = 2}),
+       dense({.m = 60, .n = 200, .k = 128, .grid = 6, .raster = 1, .flags = 0})});
   add(cases, "dense 256x128 cluster", {0, 0, 256, 128, 2, 4},
       {dense({.m = 3 * 256 - 100, .n = 5 * 128, .k = 2 * 128, .grid = 2, .raster = 1, .flags = 3}),
-       dense({.m = 260, .n = 136, .k = 128, .grid = 4, .raster = 8, .flags = 0})});
+       dense({.m = 2 * 256 + 4, .n = 5 * 128 - 8, .k = 128, .grid = 2, .raster = 8, .flags = 0})});
   add(cases, "grouped 128x64", {1, 0, 128, 64, 1, 4},
       {grouped({.n = 3 * 64 - 8, .k = 2 * 128, .grid = 1, .raster = 8, .flags = 1}, {0, 130, 127, 63}),
-       grouped({.n = 72, .k = 128, .grid = 2, .raster = 8, .flags = 0}, {1, 0, 70, 9})});
+       grouped({.n = 3 * 64, .k = 128, .grid = 1, .raster = 8, .flags = 0}, {1, 0, 130, 9, 64})});
   add(cases, "grouped 256x64 cluster", {1, 0, 256, 64, 2, 5},
       {grouped({.n = 5 * 64 - 8, .k = 2 * 128, .grid = 2, .raster = 1, .flags = 0}, {0, 260, 126, 30}),
-       grouped({.n = 64, .k = 128, .grid = 2, .raster = 8, .flags = 1}, {3, 0, 0, 129})});
+       grouped({.n = 5 * 64, .k = 128, .grid = 2, .raster = 8, .flags = 1}, {3, 0, 0, 129, 260})});
   add(cases, "masked 64x32", {2, 0, 64, 32, 1, 6},
       {masked({.m = 132, .n = 3 * 32 - 8, .k = 3 * 128, .grid = 1, .raster = 8, .flags = 0},
               {125, 0, 132, 60}),
-       masked({.m = 12, .n = 32, .k = 128, .grid = 2, .raster = 8, .flags = 1}, {12, 3, 0, 7})});
+       masked({.m = 72, .n = 3 * 32, .k = 128, .grid = 1, .raster = 8, .flags = 1}, {12, 3, 0, 70})});
   add(cases, "masked 128x192 cluster", {2, 1, 128, 192, 2, 4},
       {masked({.m = 132, .n = 3 * 192 - 16, .k = 2 * 128, .grid = 2, .raster = 1, .flags = 1},
               {62, 132, 0, 9}),
-       masked({.m = 12, .n = 136, .k = 128, .grid = 2, .raster = 8, .flags = 0}, {12, 3, 0, 7})});
+       masked({.m = 132, .n = 3 * 192, .k = 128, .grid = 2, .raster = 8, .flags = 0}, {12, 3, 7, 130})});
 }
 
 }  // namespace ptxops::mutants

@@ -50,19 +50,24 @@ Outcome run_text(const Subject& subject, const std::string& ptx, bool checked) {
   }
 }
 
-// Of the mutants of one operator at one place of the template: the first copy and the last.
-std::vector<Mutant> without_copies(std::vector<Mutant> mutants, const std::vector<std::string>& origins) {
+// Numbers the mutants of one operator at one place of the template; keeps the first copy and the last, or
+// all.
+std::vector<Mutant> number_copies(std::vector<Mutant> mutants, const std::vector<std::string>& origins,
+                                  bool all) {
   std::map<std::string, std::vector<size_t>> groups;
   for (size_t i = 0; i < mutants.size(); ++i)
     groups[mutants[i].op + " " + origins.at(static_cast<size_t>(mutants[i].line))].push_back(i);
-  std::vector<size_t> kept;
+  std::vector<bool> kept(mutants.size(), all);
   for (const auto& [key, copies] : groups) {
-    kept.push_back(copies.front());
-    if (copies.size() > 1) kept.push_back(copies.back());
+    for (size_t k = 0; k < copies.size(); ++k) {
+      mutants[copies[k]].copy = static_cast<int>(k) + 1;
+      mutants[copies[k]].copies = static_cast<int>(copies.size());
+    }
+    kept[copies.front()] = kept[copies.back()] = true;
   }
-  std::sort(kept.begin(), kept.end());
   std::vector<Mutant> out;
-  for (const size_t i : kept) out.push_back(std::move(mutants[i]));
+  for (size_t i = 0; i < mutants.size(); ++i)
+    if (kept[i]) out.push_back(std::move(mutants[i]));
   return out;
 }
 
@@ -102,7 +107,7 @@ Harness::Harness(const Options& options) : options_(options), cases_(all_cases(o
     subjects_.push_back({&c, std::move(expansion), std::move(lines)});
     const Subject& subject = subjects_.back();
     std::vector<Mutant> mutants = all_mutants(subject.expansion.ptx);
-    if (!options_.every_copy) mutants = without_copies(std::move(mutants), subject.origins);
+    mutants = number_copies(std::move(mutants), subject.origins, options_.every_copy);
     for (Mutant& m : mutants) {
       ++number;
       if (options_.only && options_.only != number) continue;

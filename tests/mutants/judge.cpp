@@ -43,6 +43,11 @@ Finding parse_finding(const std::string& json) {
   return f;
 }
 
+std::string place(const Subject& subject, const Mutant& m) {
+  const std::string& origin = subject.origins.at(static_cast<size_t>(m.line));
+  return m.copies > 1 ? fmt::format("{} (copy {} of {})", origin, m.copy, m.copies) : origin;
+}
+
 bool right_place(const Subject& subject, const Mutant& m, const std::vector<int>& lines) {
   const std::set<std::string> mine = protocols_of(subject, m.line, m.last_line);
   for (const int line : lines) {
@@ -72,7 +77,7 @@ Equivalents::Equivalents(const std::string& path) {
     const std::string key = text.substr(0, colon), value = colon == text.npos ? "" : text.substr(colon + 2);
     std::string* field = key == "operator"  ? &r.op
                          : key == "case"    ? &r.name
-                         : key == "at"      ? &r.origin
+                         : key == "at"      ? &r.place
                          : key == "because" ? &r.reason
                                             : nullptr;
     if (!field || value.empty() || !field->empty())
@@ -81,13 +86,13 @@ Equivalents::Equivalents(const std::string& path) {
     *field = value;
   }
   for (const Record& r : records_)
-    if (r.op.empty() || r.name.empty() || r.origin.empty() || r.reason.empty())
+    if (r.op.empty() || r.name.empty() || r.place.empty() || r.reason.empty())
       throw std::runtime_error(
           fmt::format("{}: a record is incomplete: operator \"{}\", case \"{}\", at \"{}\"", path, r.op,
-                      r.name, r.origin));
+                      r.name, r.place));
 }
 
-int Equivalents::find(const std::string& op, const std::string& name, const std::string& origin) {
+int Equivalents::find(const std::string& op, const std::string& name, const std::string& place) {
   for (size_t i = 0; i < records_.size(); ++i) {
     Record& r = records_[i];
     const auto matches = [](const std::string& pattern, const std::string& value) {
@@ -96,7 +101,7 @@ int Equivalents::find(const std::string& op, const std::string& name, const std:
       for (const char c : pattern) (c == '[' || c == ']' ? escaped += '\\' : escaped) += c;
       return fnmatch(escaped.c_str(), value.c_str(), 0) == 0;
     };
-    if (!matches(r.op, op) || !matches(r.name, name) || !matches(r.origin, origin)) continue;
+    if (!matches(r.op, op) || !matches(r.name, name) || !matches(r.place, place)) continue;
     r.used = true;
     return static_cast<int>(i);
   }
@@ -106,16 +111,15 @@ int Equivalents::find(const std::string& op, const std::string& name, const std:
 std::vector<std::string> Equivalents::unused() const {
   std::vector<std::string> out;
   for (const Record& r : records_)
-    if (!r.used) out.push_back(fmt::format("{} | {} | {}", r.op, r.name, r.origin));
+    if (!r.used) out.push_back(fmt::format("{} | {} | {}", r.op, r.name, r.place));
   return out;
 }
 
 Verdict judge(const Subject& subject, const Mutant& m, const Outcome& checked, Equivalents& equivalents) {
   switch (checked.kind) {
     case Outcome::Kind::right:
-      return equivalents.find(m.op, subject.of->name, subject.origins.at(static_cast<size_t>(m.line))) >= 0
-                 ? Verdict::equivalent
-                 : Verdict::survivor;
+      return equivalents.find(m.op, subject.of->name, place(subject, m)) >= 0 ? Verdict::equivalent
+                                                                              : Verdict::survivor;
     case Outcome::Kind::wrong:
     case Outcome::Kind::timeout:
       return Verdict::result;

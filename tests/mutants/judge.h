@@ -37,6 +37,10 @@ struct Subject {
   std::vector<std::string> origins;  // by line
 };
 
+// Where the mutant's changed line comes from: the line's origin, with " (copy 2 of 3)" where the template's
+// line has copies.
+std::string place(const Subject& subject, const Mutant& mutant);
+
 // The right place: a site on the line that was changed or that it was moved to, or on a line of the same
 // protocol: one of the instructions that the changed one synchronises or serves (the case's table says which
 // belong together).
@@ -53,13 +57,13 @@ class Equivalents {
  public:
   explicit Equivalents(const std::string& path);  // throws std::runtime_error
   // Index of the first record that matches, or -1; it counts as used.
-  int find(const std::string& op, const std::string& name, const std::string& origin);
+  int find(const std::string& op, const std::string& name, const std::string& place);
   // Records that matched nothing.
   std::vector<std::string> unused() const;
 
  private:
   struct Record {
-    std::string op, name, origin, reason;
+    std::string op, name, place, reason;
     bool used = false;
   };
   std::vector<Record> records_;

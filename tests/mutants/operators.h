@@ -42,7 +42,9 @@ struct Mutant {
   std::string detail;           // what became of it; may be empty
   int line = 0, last_line = 0;  // of what is changed
   int moved_to = 0;             // the line it now stands on; 0: not moved
-  std::vector<Edit> edits;      // lines keep their numbers
+  int copy = 1,
+      copies = 1;  // of the mutants of this operator at one place of the template; by whoever knows places
+  std::vector<Edit> edits;  // lines keep their numbers
 };
 
 // In the order of the text. Throws std::invalid_argument as parse_body.

@@ -61,10 +61,6 @@ std::string headline(const Result& r) {
   return fmt::format("#{} {}: {}{}{} (line {})", r.number, r.subject->of->name, r.mutant.op,
                      r.mutant.detail.empty() ? "" : ": ", r.mutant.detail, r.mutant.line);
 }
-const std::string& origin(const Result& r) {
-  return r.subject->origins.at(static_cast<size_t>(r.mutant.line));
-}
-
 }  // namespace
 
 Score score(const std::vector<Result>& results, const std::vector<ClassKind>& kinds) {
@@ -126,7 +122,7 @@ std::string exceptions(const std::vector<Result>& results) {
                        members.size());
     for (const Result* r : members) {
       const Finding f = parse_finding(r->checked.finding);
-      out += fmt::format("  {}\n      at {}\n", headline(*r), origin(*r));
+      out += fmt::format("  {}\n      at {}\n", headline(*r), place(*r->subject, r->mutant));
       if (!f.id.empty())
         out += fmt::format("      {} at {}\n", f.id, fmt::join(f.lines, ", "));
       else if (!r->checked.text.empty())
@@ -149,14 +145,14 @@ std::string to_json(const std::vector<Result>& results) {
   for (const Result& r : results) {
     const Finding f = parse_finding(r.checked.finding);
     out += fmt::format(
-        "{}\n{{\"number\":{},\"case\":{},\"class\":{},\"operator\":{},\"detail\":{},\"line\":{},\"origin\":{}"
+        "{}\n{{\"number\":{},\"case\":{},\"class\":{},\"operator\":{},\"detail\":{},\"line\":{},\"place\":{}"
         ",\"verdict\":{},"
         "\"id\":{},\"lines\":[{}],\"text\":{},\"unchecked\":{}}}",
         &r == &results.front() ? "" : ",", r.number, quoted(r.subject->of->name),
         quoted(std::string(info(r.mutant.fault).name)), quoted(r.mutant.op), quoted(r.mutant.detail),
-        r.mutant.line, quoted(origin(r)), quoted(kVerdictNames[static_cast<size_t>(r.verdict)]), quoted(f.id),
-        fmt::join(f.lines, ","), quoted(r.checked.text),
-        r.unchecked ? quoted(name(r.unchecked->kind)) : "null");
+        r.mutant.line, quoted(place(*r.subject, r.mutant)),
+        quoted(kVerdictNames[static_cast<size_t>(r.verdict)]), quoted(f.id), fmt::join(f.lines, ","),
+        quoted(r.checked.text), r.unchecked ? quoted(name(r.unchecked->kind)) : "null");
   }
   return out + "\n]}\n";
 }
@@ -164,7 +160,7 @@ std::string to_json(const std::vector<Result>& results) {
 std::string describe(const Result& r) {
   std::string out =
       fmt::format("{}\nat {}\nclass {}: acceptable are {}\nverdict: {}\nchecked: {} {}\n", headline(r),
-                  origin(r), info(r.mutant.fault).name, info(r.mutant.fault).ids,
+                  place(*r.subject, r.mutant), info(r.mutant.fault).name, info(r.mutant.fault).ids,
                   kVerdictNames[static_cast<size_t>(r.verdict)], name(r.checked.kind), r.checked.text);
   if (r.unchecked) out += fmt::format("unchecked: {} {}\n", name(r.unchecked->kind), r.unchecked->text);
   for (const int site : parse_finding(r.checked.finding).lines)

@@ -123,7 +123,7 @@ Unit Source::unit_of(size_t i) const {
 }
 
 Mutant& Source::add(FaultClass fault, const std::string& op, Unit u) {
-  mutants.push_back({fault, op, {}, statements[u.first].line, statements[u.last].last_line, 0, {}});
+  mutants.push_back({fault, op, {}, statements[u.first].line, statements[u.last].last_line, 0, 1, 1, {}});
   return mutants.back();
 }
 
