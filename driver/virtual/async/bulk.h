@@ -60,10 +60,11 @@ void push_grouped(Warp& w, int lane, uint64_t read_clock, uint64_t write_clock, 
   group->write_clock = std::max(group->write_clock, write_clock);
   Cluster* cluster = w.cta->cluster;
   cluster->async.push_back({[group, cluster, apply = std::move(apply)] {
-    apply();
-    --group->pending;
-    ++cluster->progress;
-  }});
+                              apply();
+                              --group->pending;
+                              ++cluster->progress;
+                            },
+                            true});
 }
 
 inline const BulkOperands& bulk_operands(const Op& op) {

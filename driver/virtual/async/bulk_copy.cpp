@@ -52,11 +52,13 @@ Step g2s_one(Warp& w, const Op& op, int lane) {
     return Step::fault;
   uint64_t done = reserve_engine(w, bytes, 1) + latency::kTma;
   if (bytes) done += charge_global(*w.cta->cluster->grid, reinterpret_cast<uint64_t>(from), bytes);
-  w.cta->cluster->async.push_back({[&w, &op, from, to, bytes, done] {
-    for (uint32_t rest = to.ctas; rest; rest &= rest - 1)
-      std::memcpy(w.cta->cluster->ctas[__builtin_ctz(rest)]->smem + to.offset, from, bytes);
-    complete(w, op, to, bytes, done);
-  }});
+  w.cta->cluster->async.push_back(
+      {[&w, &op, from, to, bytes, done] {
+         for (uint32_t rest = to.ctas; rest; rest &= rest - 1)
+           std::memcpy(w.cta->cluster->ctas[__builtin_ctz(rest)]->smem + to.offset, from, bytes);
+         complete(w, op, to, bytes, done);
+       },
+       true});
   return Step::next;
 }
 
@@ -77,12 +79,13 @@ Step s2s_one(Warp& w, const Op& op, int lane) {
   const uint64_t done = reserve_engine(w, bytes, 1) + latency::kSharedRemote;
   std::byte* target = w.cta->cluster->ctas[__builtin_ctz(to.ctas)]->smem + to.offset;
   w.cta->cluster->async.push_back({[&w, &op, from, to, target, bytes, done] {
-    if (op.e)
-      reduction(op).reduce(target, from, bytes / reduction(op).element);
-    else
-      std::memmove(target, from, bytes);
-    complete(w, op, to, bytes, done);
-  }});
+                                     if (op.e)
+                                       reduction(op).reduce(target, from, bytes / reduction(op).element);
+                                     else
+                                       std::memmove(target, from, bytes);
+                                     complete(w, op, to, bytes, done);
+                                   },
+                                   true});
   return Step::next;
 }
 

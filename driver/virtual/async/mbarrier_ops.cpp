@@ -190,6 +190,7 @@ Step wait(Warp& w, const Op& op, uint32_t lanes) {
     return Step::block;
   }
   w.split->spurious = false;
+  if (done && w.cta->cluster->chance(8)) done = first_done = 0;  // as the time limit of a wait allows
   if (w.order && first_done && !observe(w, op, first_done, first_offset, *first)) return Step::fault;
   uint32_t& p = w.pred(op.d);
   p = (p & ~lanes) | done;

@@ -116,10 +116,11 @@ Step load_one(Warp& w, const Op& op, int lane) {
   Cluster* cluster = w.cta->cluster;
   const uint64_t done = engine_time(w, box) + charge(*cluster->grid, box);
   cluster->async.push_back({[&w, &op, cluster, to, box, done] {
-    for (uint32_t rest = to.ctas; rest; rest &= rest - 1)
-      box.load(cluster->ctas[__builtin_ctz(rest)]->smem, to.offset);
-    complete(w, op, to, box.bytes(), done);
-  }});
+                              for (uint32_t rest = to.ctas; rest; rest &= rest - 1)
+                                box.load(cluster->ctas[__builtin_ctz(rest)]->smem, to.offset);
+                              complete(w, op, to, box.bytes(), done);
+                            },
+                            true});
   return Step::next;
 }
 

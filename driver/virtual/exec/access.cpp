@@ -77,8 +77,11 @@ std::byte* resolve_global(Warp& w, const Op& op, int lane, uint64_t address, con
   const Allocation* a = w.last_allocation;
   if (!a || address - a->base >= a->size || !a->live.load(std::memory_order_relaxed)) {
     a = memory_of(w).find(address);
-    if (!a || !a->live.load(std::memory_order_relaxed))
-      return out_of_bounds(w, op, lane, address, access, memory_of(w).describe(address));
+    if (!a || !a->live.load(std::memory_order_relaxed)) {
+      const std::string where = memory_of(w).describe(address);
+      if (!memory_of(w).was_freed(address)) return out_of_bounds(w, op, lane, address, access, where);
+      return refuse(w, op, lane, Diagnostic::X6, "use after free", address, access, where);
+    }
     w.last_allocation = a;
   }
   if (access.size > a->end() - address)
@@ -142,6 +145,19 @@ Space window_of(uint64_t& address) {
 }
 
 }  // namespace
+
+uint64_t schedule_seed() {
+  static const uint64_t seed = [] {
+    const char* text = std::getenv("PTXOPS_SCHEDULE_SEED");
+    if (!text || !*text) return uint64_t{0};
+    char* end = nullptr;
+    const uint64_t value = std::strtoull(text, &end, 0);
+    if (*end)
+      throw std::runtime_error(fmt::format("PTXOPS_SCHEDULE_SEED: expected an integer, got \"{}\"", text));
+    return value;
+  }();
+  return seed;
+}
 
 CheckLevel check_level() {
   static const CheckLevel level = read_check_level();

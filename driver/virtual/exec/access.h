@@ -64,6 +64,8 @@ uint32_t charge_lanes(Warp& warp, uint32_t lanes, const LaneAccess& access);
 // PTXOPS_CHECK: off | bounds | full; bounds when unset. Read once; throws std::runtime_error for another
 // value.
 CheckLevel check_level();
+// PTXOPS_SCHEDULE_SEED: 0 when unset.
+uint64_t schedule_seed();
 
 // Time model: traffic already counted, `fresh` of its sectors (Grid::touched) never touched before; `address`
 // is any of it. Returns the modelled latency in cycles.

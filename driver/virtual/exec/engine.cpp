@@ -7,6 +7,7 @@
 #include <condition_variable>
 #include <cstdlib>
 #include <cstring>
+#include <numeric>
 #include <thread>
 #include <vector>
 
@@ -61,7 +62,7 @@ std::unique_ptr<Cluster> Engine::Impl::take(Grid& grid, std::unique_lock<std::mu
   if (grid.desc.check == CheckLevel::full && grid.working) return nullptr;
   if (grid.next_cluster < grid.clusters_total && grid.resident < grid.resident_limit &&
       !grid.aborted.load(std::memory_order_relaxed)) {
-    const uint64_t index = grid.next_cluster++;
+    const uint64_t index = grid.order(grid.next_cluster++);
     ++grid.resident;
     ++grid.working;
     lock.unlock();
@@ -160,6 +161,14 @@ void Engine::Impl::run() {
     }
     work.notify_all();
   }
+}
+
+// Steps of a stride that shares no factor with the count visit every cluster once.
+uint64_t Grid::order(uint64_t n) const {
+  if (desc.seed == 0 || clusters_total < 2) return n;
+  uint64_t stride = desc.seed % clusters_total | 1;
+  while (std::gcd(stride, clusters_total) != 1) ++stride;
+  return (desc.seed / 7 + n * (stride % clusters_total)) % clusters_total;
 }
 
 Engine& Engine::get() {

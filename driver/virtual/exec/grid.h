@@ -23,6 +23,7 @@ struct LaunchDesc {
   bool explicit_cluster = false;
   uint32_t dynamic_smem = 0;  // bytes
   CheckLevel check = check_level();
+  uint64_t seed = schedule_seed();  // perturbs the schedule; 0: the plain one
   // Launched with programmatic stream serialization: the number of the grid before it in the stream, 0 when
   // unknown.
   std::shared_ptr<std::atomic<uint64_t>> prerequisite;
@@ -49,6 +50,8 @@ struct Grid {
   std::deque<std::unique_ptr<Cluster>> suspended;
   std::vector<uint64_t> durations;  // modelled cycles, by cluster index
 
+  // The n-th cluster to start: in order or, with a seed, in another.
+  uint64_t order(uint64_t n) const;
   const Kernel& kernel() const { return *desc.kernel; }
   void record(Fault fault);                      // the first one wins; aborts the grid
   void report(Diagnostic id, std::string what);  // of the grid as a whole

@@ -275,6 +275,7 @@ struct Cta {
 // warp slices, so code that does not wait properly sees stale data.
 struct AsyncOp {
   std::function<void()> apply;
+  bool unordered = false;  // may overtake and be overtaken by its like
 };
 
 struct Cluster {
@@ -291,6 +292,15 @@ struct Cluster {
   std::shared_ptr<BarrierOrder> arriving_order, released_order;  // at CheckLevel::full
   std::shared_ptr<Checker> checker;
   uint64_t end_clock = 0;
+  uint64_t random = 0;  // state of the schedule's perturbation; 0: none
+  // With a seed: true once in `n` times.
+  bool chance(uint32_t n) { return random && draw() % n == 0; }
+  uint64_t draw() {  // splitmix64
+    uint64_t z = (random += 0x9e3779b97f4a7c15ull);
+    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9ull;
+    z = (z ^ z >> 27) * 0x94d049bb133111ebull;
+    return z ^ z >> 31;
+  }
   uint64_t progress = 0;  // counts what another warp could be waiting for: stores, arrivals, exits
   uint32_t cta_count() const { return static_cast<uint32_t>(ctas.size()); }
 
