@@ -107,6 +107,23 @@ class Bench:
             total += int(match[2])
         return dirty, f"of {total}"
 
+    @functools.lru_cache(maxsize=None)
+    def mutants(self):
+        """Scores of the mutation table: {"certain" | "synchronisation" | "all": {"mutants", "right", "results"}}."""
+        with tempfile.NamedTemporaryFile("r", suffix=".json") as scores:
+            # Exit status 1: a mutant is not killed as it should be, which is what the figure tells.
+            run = subprocess.run([self.program("ptxops-mutants"), "--quiet", "--json", scores.name],
+                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            if run.returncode not in (0, 1) or not (text := scores.read()):
+                raise Unmeasured((run.stderr or run.stdout).strip()[-300:])
+        return json.loads(text)
+
+    def killed(self, kind):
+        """Percent of the mutants killed with the right id, and how many results alone would have caught."""
+        score = self.mutants()[kind]
+        share = lambda part: 100 * score[part] / score["mutants"]
+        return share("right"), f"of {score['mutants']}; results alone {share('results'):.1f}"
+
     def ptxas_of_wheel(self):
         found = glob.glob(str(ROOT / ".venv/lib/python*/site-packages/nvidia/cuda_nvcc/bin/ptxas"))
         if not found:
@@ -162,6 +179,10 @@ FIGURES = [
            lambda b: b.dirty_configurations(None, "13.0")),
     Figure("configurations with a spill or advisory, ptxas 12.9", "", "counted", "<=", 0,
            lambda b: b.dirty_configurations(b.ptxas_of_wheel(), "12.9")),
+    Figure("mutants (synchronisation) killed with the right id", "%", "counted", ">=", 95,
+           lambda b: b.killed("synchronisation")),
+    Figure("the same: waits, proxy fences, wgmma, bytes, deadlock", "%", "counted", ">=", 100,
+           lambda b: b.killed("certain")),
 ]
 
 
