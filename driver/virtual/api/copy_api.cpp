@@ -28,10 +28,14 @@ CUresult issue(const Transfer& t, CUstream stream, bool synchronous) {
   return CUDA_SUCCESS;
 }
 
-// With unified addressing, a pointer is device memory where an allocation of ours holds it, else host memory.
+// With unified addressing, a pointer is device memory where an allocation of ours holds it, or held it until
+// it was freed; else host memory.
+bool is_device_address(uint64_t address) {
+  const Memory& memory = Runtime::get().memory();
+  return memory.owns(address) || memory.find(address);
+}
 Transfer unified(CUdeviceptr dst, CUdeviceptr src, size_t bytes) {
-  auto known = [](CUdeviceptr p) { return Runtime::get().memory().find(p) != nullptr; };
-  return linear(dst, known(dst), src, known(src), bytes);
+  return linear(dst, is_device_address(dst), src, is_device_address(src), bytes);
 }
 
 Box side(const char* what, CUmemorytype type, const void* host, CUdeviceptr device, uint64_t pitch,
@@ -42,7 +46,7 @@ Box side(const char* what, CUmemorytype type, const void* host, CUdeviceptr devi
     case CU_MEMORYTYPE_DEVICE:
       return {device + offset, true, pitch, slice};
     case CU_MEMORYTYPE_UNIFIED:
-      return {device + offset, Runtime::get().memory().find(device + offset) != nullptr, pitch, slice};
+      return {device + offset, is_device_address(device + offset), pitch, slice};
     case CU_MEMORYTYPE_ARRAY:
       refuse(CUDA_ERROR_NOT_SUPPORTED, "{} is a CUDA array: arrays are not implemented by the virtual device",
              what);

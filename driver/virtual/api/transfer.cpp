@@ -30,9 +30,20 @@ Work::Place place_for(uint64_t bytes) {
   return bytes <= 64 << 10 ? Work::Place::inline_ : Work::Place::thread;
 }
 
-// Bytes from the first to behind the last of a box.
+// count * pitch + last, or as much as there can be.
+uint64_t span(uint64_t count, uint64_t pitch, uint64_t last) {
+  uint64_t bytes;
+  if (__builtin_mul_overflow(count, pitch, &bytes) || __builtin_add_overflow(bytes, last, &bytes))
+    return UINT64_MAX;
+  return bytes;
+}
+
+// Bytes from the first to behind the last: of a slice, of a box.
+uint64_t slice_extent(const Box& b, const Transfer& t) {
+  return span(t.height - 1, b.row_pitch, t.width);
+}
 uint64_t extent(const Box& b, const Transfer& t) {
-  return (t.depth - 1) * b.slice_pitch + (t.height - 1) * b.row_pitch + t.width;
+  return span(t.depth - 1, b.slice_pitch, slice_extent(b, t));
 }
 
 bool is_live(const Box& b, const Transfer& t) {
@@ -76,6 +87,9 @@ void check_box(const char* what, const Box& b, const Transfer& t) {
   if (t.height > 1 && b.row_pitch < t.width)
     refuse(CUDA_ERROR_INVALID_VALUE, "{} pitch: expected at least the width of {} bytes, got {}", what,
            t.width, b.row_pitch);
+  if (t.depth > 1 && b.slice_pitch < slice_extent(b, t))
+    refuse(CUDA_ERROR_INVALID_VALUE, "{} pitch of slices: expected at least the {} bytes of one, got {}",
+           what, slice_extent(b, t), b.slice_pitch);
   if (b.on_device) check_range(what, b.address, extent(b, t));
 }
 
@@ -117,6 +131,8 @@ void copy(const StreamRef& stream, const Transfer& t, bool wait) {
 void fill(const StreamRef& stream, uint64_t address, uint64_t pitch, uint32_t value, uint32_t bytes,
           uint64_t width, uint64_t height) {
   if (width == 0 || height == 0) return;
+  if (width > UINT64_MAX / bytes)
+    refuse(CUDA_ERROR_INVALID_VALUE, "memset of {} elements of {} bytes", width, bytes);
   Transfer t;
   t.width = width * bytes;
   t.height = height;
