@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <bit>
 
+#include "driver/virtual/check/checker.h"
 #include "driver/virtual/exec/decode.h"
 #include "driver/virtual/isa/ir.h"
 
@@ -56,6 +57,10 @@ void complete(Cta& cta, NamedBarrier& b) {
   const uint64_t release = b.clock + kBarrierLatency;
   for (const NamedBarrier::Waiter& waiter : b.results) {
     waiter.warp->clock = std::max(waiter.warp->clock, release);
+    if (b.order) {
+      waiter.warp->order->checker->barrier_leave(*waiter.warp, waiter.lanes, *b.order, false);
+      if (waiter.lanes == waiter.warp->live()) order_lanes(*waiter.warp, waiter.lanes);
+    }
     if (b.reduction == kNone) continue;
     std::byte* slot = waiter.regs + waiter.op->d;
     if (b.reduction == kPopc) {
@@ -67,6 +72,7 @@ void complete(Cta& cta, NamedBarrier& b) {
     }
   }
   b.results.clear();
+  b.order = nullptr;
   b.expected = b.arrived = b.arrived_warps = 0;
   b.partial.fill(0);
   ++b.generation;
@@ -94,7 +100,9 @@ Step barrier(Warp& w, const Op& op, uint32_t lanes) {
   Cta& cta = *w.cta;
   const auto reduction = static_cast<Reduction>(op.e & kReductionBits);
   const bool counted = op.e & kCounted, waits = op.e & kWaits;
-  const auto fault = [&](const std::string& what) { return w.fault(op, -1, FaultKind::barrier, what); };
+  const auto fault = [&](const std::string& what, Diagnostic id = Diagnostic::C1) {
+    return w.fault(op, -1, id, what);
+  };
 
   if (!is_uniform(w.reg<uint32_t>(op.a), lanes))
     return fault("barrier number differs between the lanes of a warp");
@@ -104,7 +112,8 @@ Step barrier(Warp& w, const Op& op, uint32_t lanes) {
     return fault(
         fmt::format("divergent aligned barrier {}: executed by lanes 0x{:08x}, expected all live lanes "
                     "0x{:08x} of the warp together",
-                    id, lanes, w.live()));
+                    id, lanes, w.live()),
+        Diagnostic::C3);
   uint32_t expected = cta_threads(cta);
   if (counted) {
     if (!is_uniform(w.reg<uint32_t>(op.b), lanes))
@@ -135,7 +144,8 @@ Step barrier(Warp& w, const Op& op, uint32_t lanes) {
   if (!counted) b.whole_cta = true;
   if ((b.arrived_warps >> w.id & 1) || (b.partial[w.id] & lanes))
     return fault(fmt::format("double arrival: warp {} arrives again at barrier {} before it completed; {}",
-                             w.id, id, barrier_text(cta, id)));
+                             w.id, id, barrier_text(cta, id)),
+                 Diagnostic::C2);
 
   if (reduction != kNone) {
     const uint32_t p = w.pred(op.c) & lanes;
@@ -144,6 +154,10 @@ Step barrier(Warp& w, const Op& op, uint32_t lanes) {
     if (reduction == kOr) b.accumulator |= p != 0;
   }
   b.clock = std::max(b.clock, w.clock);
+  if (w.order) {
+    if (!b.order) b.order = std::make_shared<BarrierOrder>();
+    w.order->checker->barrier_arrive(w, lanes, *b.order, false);
+  }
   b.partial[w.id] |= lanes;
   if (waits) b.results.push_back({&w, &op, w.regs, lanes});
   arrive_if_whole(w, b);

@@ -26,8 +26,7 @@ const BulkReduce& reduction(const Op& op) {
 bool size_of(Warp& w, const Op& op, int lane, uint32_t& bytes) {
   bytes = w.reg<uint32_t>(bulk_operands(op).size)[lane];
   if (bytes % 16 == 0) return true;
-  w.fault(op, lane, FaultKind::misaligned,
-          fmt::format("bulk copy of {} bytes: expected a multiple of 16", bytes));
+  w.fault(op, lane, Diagnostic::A1, fmt::format("bulk copy of {} bytes: expected a multiple of 16", bytes));
   return false;
 }
 
@@ -48,6 +47,9 @@ Step g2s_one(Warp& w, const Op& op, int lane) {
   if (!from || !open_destination(w, op, lane, o, w.reg<uint64_t>(o.shared)[lane] + o.shared_displacement,
                                  w.reg<uint64_t>(o.barrier)[lane] + o.barrier_displacement, bytes, 16, to))
     return Step::fault;
+  if (w.order &&
+      !w.order->checker->global_range(w, op, signals(w, lane, to), reinterpret_cast<uint64_t>(from), bytes))
+    return Step::fault;
   uint64_t done = reserve_engine(w, bytes, 1) + latency::kTma;
   if (bytes) done += charge_global(*w.cta->cluster->grid, reinterpret_cast<uint64_t>(from), bytes);
   w.cta->cluster->async.push_back({[&w, &op, from, to, bytes, done] {
@@ -66,7 +68,11 @@ Step s2s_one(Warp& w, const Op& op, int lane) {
       open_source(w, op, lane, w.reg<uint64_t>(o.shared)[lane] + o.shared_displacement, bytes, 16);
   Destination to;
   if (!from || !open_destination(w, op, lane, o, w.reg<uint64_t>(o.remote)[lane] + o.remote_displacement,
-                                 w.reg<uint64_t>(o.barrier)[lane] + o.barrier_displacement, bytes, 16, to))
+                                 w.reg<uint64_t>(o.barrier)[lane] + o.barrier_displacement, bytes, 16, to,
+                                 op.e ? AccessKind::atomic : AccessKind::store))
+    return Step::fault;
+  if (w.order && !w.order->checker->shared_range(w, op, signals(w, lane, to), *w.cta,
+                                                 static_cast<uint32_t>(from - w.cta->smem), bytes))
     return Step::fault;
   const uint64_t done = reserve_engine(w, bytes, 1) + latency::kSharedRemote;
   std::byte* target = w.cta->cluster->ctas[__builtin_ctz(to.ctas)]->smem + to.offset;
@@ -89,6 +95,13 @@ Step s2g_one(Warp& w, const Op& op, int lane) {
   std::byte* to =
       from ? open_global(w, op, lane, op.e ? AccessKind::atomic : AccessKind::store, bytes) : nullptr;
   if (!to) return Step::fault;
+  if (w.order) {
+    Checker& checker = *w.order->checker;
+    const GroupedOrder g = open_group(w, lane, op.e ? AccessKind::atomic : AccessKind::store);
+    if (!checker.shared_range(w, op, g.read, *w.cta, static_cast<uint32_t>(from - w.cta->smem), bytes) ||
+        !checker.global_range(w, op, g.write, reinterpret_cast<uint64_t>(to), bytes))
+      return Step::fault;
+  }
   const uint64_t read = reserve_engine(w, bytes, 1) + latency::kTma;
   const uint64_t written =
       read + (bytes ? charge_global(*w.cta->cluster->grid, reinterpret_cast<uint64_t>(to), bytes) : 0);
@@ -112,7 +125,7 @@ Step prefetch_one(Warp& w, const Op& op, int lane) {
   const Allocation* a = memory.find(address);
   if (address % 16 || !a || bytes > a->end() - address)
     return w.fault(
-        op, lane, address % 16 ? FaultKind::misaligned : FaultKind::illegal_address,
+        op, lane, address % 16 ? Diagnostic::A1 : Diagnostic::A2,
         fmt::format("bulk prefetch of {} bytes at {:#x}: {}", bytes, address, memory.describe(address)));
   reserve_engine(w, bytes, 1);
   charge_global(*w.cta->cluster->grid, address, bytes);

@@ -1,6 +1,7 @@
 // setmaxnreg: warpgroups trade registers through the pool of their CTA.
 #include <fmt/format.h>
 
+#include "driver/virtual/check/checker.h"
 #include "driver/virtual/exec/decode.h"
 #include "driver/virtual/exec/machine.h"
 #include "driver/virtual/isa/ir.h"
@@ -22,11 +23,12 @@ Step setmaxnreg(Warp& w, const Op& op, uint32_t lanes) {
   Cta& cta = *w.cta;
   const uint32_t count = op.a;
   const bool inc = op.e;
-  const auto fault = [&](const std::string& what) { return w.fault(op, -1, FaultKind::barrier, what); };
+  const auto fault = [&](const std::string& what) { return w.fault(op, -1, Diagnostic::C8, what); };
   if (lanes != w.live())
     return fault(
         fmt::format("divergent setmaxnreg: executed by lanes 0x{:08x}, expected all live lanes 0x{:08x}",
                     lanes, w.live()));
+  order_lanes(w, lanes);
   // Without a known launch allocation the hardware's assembler drops the instruction.
   if (w.max_registers == 0) return Step::next;
   if (inc ? count < w.max_registers : count > w.max_registers)

@@ -5,6 +5,7 @@
 
 #include "driver/virtual/async/async_state.h"
 #include "driver/virtual/async/mbarrier.h"
+#include "driver/virtual/check/checker.h"
 #include "driver/virtual/exec/access.h"
 #include "driver/virtual/exec/atomic_ops.h"
 #include "driver/virtual/exec/decode.h"
@@ -31,8 +32,7 @@ struct LaneWrite {
 Cta* locate(Warp& w, const Op& op, int lane, uint64_t address, uint32_t& offset) {
   if ((address & kWindowMask) == kSharedWindow) address &= ~kWindowMask;
   if (address >> 32) {
-    w.fault(op, lane, FaultKind::illegal_address,
-            fmt::format("address {:#x} does not lie in shared memory", address));
+    w.fault(op, lane, Diagnostic::X1, fmt::format("address {:#x} does not lie in shared memory", address));
     return nullptr;
   }
   return shared_target(w, op, lane, static_cast<uint32_t>(address), offset);
@@ -43,7 +43,7 @@ Step st_async(Warp& w, const Op& op, uint32_t lanes) {
   const uint32_t bytes = s.count * s.element;
   Cluster* cluster = w.cta->cluster;
   if (cluster->cta_count() == 1)
-    return w.fault(op, -1, FaultKind::illegal_instruction,
+    return w.fault(op, -1, Diagnostic::A6,
                    "st.async and red.async need a cluster of more than one CTA: this one has 1");
   std::vector<LaneWrite> writes;
   for (uint32_t rest = lanes; rest; rest &= rest - 1) {
@@ -57,7 +57,7 @@ Step st_async(Warp& w, const Op& op, uint32_t lanes) {
     if (!write.target) return Step::fault;
     if (data != write.target)
       return w.fault(
-          op, lane, FaultKind::illegal_address,
+          op, lane, Diagnostic::A6,
           fmt::format("destination in CTA rank {} but mbarrier in CTA rank {}: expected the same CTA",
                       data->rank, write.target->rank));
     write.to = resolve_shared(w, op, lane, *data, offset,
@@ -66,6 +66,13 @@ Step st_async(Warp& w, const Op& op, uint32_t lanes) {
                                .size = bytes,
                                .alignment = bytes});
     if (!write.to || !mbarrier_copy_issued(w, op, lane, *data, write.barrier, bytes)) return Step::fault;
+    if (w.order) {
+      Checker& checker = *w.order->checker;
+      const AccessKind kind = s.reduce ? AccessKind::atomic : AccessKind::store;
+      if (!checker.shared_range(w, op, checker.signals(Actor::st_async, kind, *data, write.barrier, lane),
+                                *data, offset, bytes))
+        return Step::fault;
+    }
     for (uint32_t k = 0; k < s.count; ++k)
       std::memcpy(write.value + k * s.element, w.regs + s.values[k] + lane * s.element, s.element);
     writes.push_back(write);

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "driver/virtual/check/checker.h"
 #include "driver/virtual/exec/access.h"
 #include "driver/virtual/exec/decode.h"
 #include "driver/virtual/memory/tensor_map.h"
@@ -95,14 +96,14 @@ Step replace(Warp& w, const Op& op, uint32_t lanes) {
                         .size = sizeof(TensorMap),
                         .alignment = 64};
     std::byte* p = resolve(w, op, lane, w.reg<uint64_t>(op.a)[lane] + op.imm, access);
-    if (!p) return Step::fault;
+    if (!p || (w.order && !w.order->checker->generic_range(w, op, lane, p, access))) return Step::fault;
     TensorMap map;
     std::memcpy(&map, p, sizeof map);
     // A map may also be made from nothing: 128 zero bytes, then every field replaced.
     const bool blank = std::all_of(p, p + sizeof map, [](std::byte b) { return b == std::byte{0}; });
     if (!blank && !is_intact(map))
       return w.fault(
-          op, lane, FaultKind::illegal_instruction,
+          op, lane, Diagnostic::X3,
           fmt::format(
               "tensormap.replace on 128 bytes that are neither a tensor map (magic {:#010x}, expected "
               "{:#010x}) nor zero",
@@ -111,7 +112,7 @@ Step replace(Warp& w, const Op& op, uint32_t lanes) {
       for (int d = 0; d < 5; ++d) map.global_dim[d] = map.box_dim[d] = map.element_stride[d] = 1;
     const uint64_t value = op.c == 8 ? w.reg<uint64_t>(op.b)[lane] : w.reg<uint32_t>(op.b)[lane];
     const std::string why = patch(map, static_cast<Field>(op.e), op.f & 0xFF, value);
-    if (!why.empty()) return w.fault(op, lane, FaultKind::illegal_instruction, why);
+    if (!why.empty()) return w.fault(op, lane, Diagnostic::X3, why);
     seal(map);
     std::memcpy(p, &map, sizeof map);
   }
@@ -123,7 +124,7 @@ Step replace(Warp& w, const Op& op, uint32_t lanes) {
 Step cp_fenceproxy(Warp& w, const Op& op, uint32_t lanes) {
   if (lanes != w.live())
     return w.fault(
-        op, -1, FaultKind::barrier,
+        op, -1, Diagnostic::C3,
         fmt::format(
             "tensormap.cp_fenceproxy.aligned executed by lanes {:#010x}: expected all live lanes {:#010x}",
             lanes, w.live()));
@@ -136,6 +137,15 @@ Step cp_fenceproxy(Warp& w, const Op& op, uint32_t lanes) {
   std::byte* target = resolve(
       w, op, lane, to, {.space = Space::global, .kind = AccessKind::store, .size = 128, .alignment = 128});
   if (!target) return Step::fault;
+  if (w.order) {
+    Checker& checker = *w.order->checker;
+    order_lanes(w, lanes);
+    if (!checker.generic_range(w, op, lane, source, {.space = Space::shared, .size = 128}) ||
+        !checker.generic_range(w, op, lane, target,
+                               {.space = Space::global, .kind = AccessKind::store, .size = 128}))
+      return Step::fault;
+    checker.fence(w, lanes, Scope::gpu);
+  }
   std::memcpy(target, source, 128);
   ++w.cta->cluster->progress;
   return Step::next;

@@ -6,6 +6,7 @@
 #include <stdexcept>
 #include <string_view>
 
+#include "driver/virtual/check/checker.h"
 #include "driver/virtual/exec/grid.h"
 #include "driver/virtual/exec/lane_check.h"
 #include "driver/virtual/exec/shadow.h"
@@ -36,26 +37,34 @@ const char* verb(AccessKind kind) {
   return "";
 }
 
-std::byte* refuse(Warp& w, const Op& op, int lane, FaultKind kind, const char* head, uint64_t address,
+std::byte* refuse(Warp& w, const Op& op, int lane, Diagnostic id, const char* head, uint64_t address,
                   const Access& access, const std::string& where) {
-  w.fault(op, lane, kind,
+  if (access.proxy == Proxy::async) {
+    if (id == Diagnostic::X1) id = Diagnostic::A2;
+    if (id == Diagnostic::X2) id = Diagnostic::A1;
+  }
+  w.fault(op, lane, id,
           fmt::format("{}: {} {} bytes at {:#x}: {}", head, verb(access.kind), access.size, address, where));
   return nullptr;
 }
 std::byte* out_of_bounds(Warp& w, const Op& op, int lane, uint64_t address, const Access& access,
                          const std::string& where) {
-  return refuse(w, op, lane, FaultKind::illegal_address, "illegal address", address, access, where);
+  return refuse(w, op, lane, Diagnostic::X1, "illegal address", address, access, where);
 }
 bool misaligned(Warp& w, const Op& op, int lane, uint64_t address, const Access& access) {
   if ((address & (access.alignment - 1)) == 0) return false;
-  refuse(w, op, lane, FaultKind::misaligned, "misaligned address", address, access,
+  refuse(w, op, lane, Diagnostic::X2, "misaligned address", address, access,
          fmt::format("expected a multiple of {}", access.alignment));
   return true;
 }
 void unwritten(Warp& w, const Op& op, int lane, uint64_t address, const Access& access, uint64_t at,
                const std::string& where) {
-  refuse(w, op, lane, FaultKind::never_written, "load of never-written memory", address, access,
+  refuse(w, op, lane, Diagnostic::M6, "load of never-written memory", address, access,
          fmt::format("byte {:#x} was never written; {}", at, where));
+}
+
+CheckLevel level_of(const Warp& w) {
+  return w.cta->cluster->grid->desc.check;
 }
 
 Memory& memory_of(const Warp& w) {
@@ -64,7 +73,7 @@ Memory& memory_of(const Warp& w) {
 
 std::byte* resolve_global(Warp& w, const Op& op, int lane, uint64_t address, const Access& access) {
   if (misaligned(w, op, lane, address, access)) return nullptr;
-  if (check_level() == CheckLevel::off) return reinterpret_cast<std::byte*>(address);
+  if (level_of(w) == CheckLevel::off) return reinterpret_cast<std::byte*>(address);
   const Allocation* a = w.last_allocation;
   if (!a || address - a->base >= a->size || !a->live.load(std::memory_order_relaxed)) {
     a = memory_of(w).find(address);
@@ -76,7 +85,7 @@ std::byte* resolve_global(Warp& w, const Op& op, int lane, uint64_t address, con
     return out_of_bounds(
         w, op, lane, address, access,
         fmt::format("{}, which ends {} bytes behind it", memory_of(w).describe(address), a->end() - address));
-  if (check_level() == CheckLevel::full && access.kind != AccessKind::store) {
+  if (level_of(w) == CheckLevel::full && access.kind != AccessKind::store) {
     const uint64_t ok = first_unwritten(*a, address, access.size);
     if (ok < access.size) {
       unwritten(w, op, lane, address, access, address + ok, memory_of(w).describe(address));
@@ -94,8 +103,8 @@ std::byte* resolve_local(Warp& w, const Op& op, int lane, uint64_t address, cons
     return out_of_bounds(w, op, lane, address, access,
                          fmt::format("local memory ends at {:#x}", w.local_size));
   const uint64_t at = uint64_t(lane) * w.local_size + offset;
-  if (check_level() != CheckLevel::off && w.local_shadow) {
-    if (check_level() == CheckLevel::full && access.kind != AccessKind::store) {
+  if (level_of(w) != CheckLevel::off && w.local_shadow) {
+    if (level_of(w) == CheckLevel::full && access.kind != AccessKind::store) {
       const uint64_t ok = shadow_first_clear(w.local_shadow.get(), at, access.size);
       if (ok < access.size) {
         unwritten(w, op, lane, address, access, address + ok, "local memory");
@@ -108,8 +117,8 @@ std::byte* resolve_local(Warp& w, const Op& op, int lane, uint64_t address, cons
 }
 
 bool judge_shared(Warp& w, const Op& op, int lane, Cta& target, uint32_t offset, const Access& access) {
-  if (check_level() == CheckLevel::off || !target.smem_shadow) return true;
-  if (check_level() == CheckLevel::full && access.kind != AccessKind::store) {
+  if (level_of(w) == CheckLevel::off || !target.smem_shadow) return true;
+  if (level_of(w) == CheckLevel::full && access.kind != AccessKind::store) {
     const uint64_t ok = shadow_first_clear(target.smem_shadow.get(), offset, access.size);
     if (ok < access.size) {
       unwritten(w, op, lane, offset, access, offset + ok,
@@ -145,14 +154,14 @@ Cta* shared_target(Warp& w, const Op& op, int lane, uint32_t address, uint32_t& 
   if (rank_bits == 0) return w.cta;
   Cluster& cluster = *w.cta->cluster;
   if (rank_bits > cluster.cta_count()) {
-    w.fault(op, lane, FaultKind::illegal_address,
+    w.fault(op, lane, Diagnostic::C7,
             fmt::format("shared::cluster address {:#x} names CTA rank {} of a cluster of {}", address,
                         rank_bits - 1, cluster.cta_count()));
     return nullptr;
   }
   Cta* target = cluster.ctas[rank_bits - 1].get();
   if (target->exited() && target != w.cta) {
-    w.fault(op, lane, FaultKind::illegal_address,
+    w.fault(op, lane, Diagnostic::C6,
             fmt::format("shared::cluster address {:#x} lies in CTA rank {}, which has exited", address,
                         rank_bits - 1));
     return nullptr;
@@ -215,7 +224,7 @@ bool resolve_each(Warp& w, const Op& op, uint32_t lanes, const uint64_t* base, i
 bool judge_global(Warp& w, const Op& op, uint32_t lanes, const Allocation& a, const Access& access,
                   const LaneAccess& at) {
   if (!a.shadow) return true;
-  if (check_level() == CheckLevel::full && access.kind != AccessKind::store) {
+  if (level_of(w) == CheckLevel::full && access.kind != AccessKind::store) {
     for (uint32_t rest = lanes; rest; rest &= rest - 1) {
       const int lane = __builtin_ctz(rest);
       const uint64_t address = reinterpret_cast<uint64_t>(at.host[lane]);
@@ -240,7 +249,7 @@ bool judge_global(Warp& w, const Op& op, uint32_t lanes, const Allocation& a, co
 
 bool resolve_lanes_global(Warp& w, const Op& op, uint32_t lanes, const uint64_t* base, int64_t displacement,
                           const Access& access, LaneAccess& out) {
-  const bool judged = check_level() != CheckLevel::off;
+  const bool judged = level_of(w) != CheckLevel::off;
   const Allocation* a = w.last_allocation;
   const uint64_t first = base[__builtin_ctz(lanes)] + displacement;
   if (judged && (!a || first - a->base >= a->size || !a->live.load(std::memory_order_relaxed))) {
@@ -284,8 +293,8 @@ bool resolve_lanes_shared(Warp& w, const Op& op, uint32_t lanes, const uint64_t*
     out.where = LaneAccess::Where::mixed;  // lanes that name several CTAs, or one that faults
     return resolve_each(w, op, lanes, base, displacement, access, out);
   }
-  if (check_level() == CheckLevel::off || !target->smem_shadow) return true;
-  if (check_level() == CheckLevel::full && access.kind != AccessKind::store) {
+  if (level_of(w) == CheckLevel::off || !target->smem_shadow) return true;
+  if (level_of(w) == CheckLevel::full && access.kind != AccessKind::store) {
     for (uint32_t rest = lanes; rest; rest &= rest - 1) {
       const int lane = __builtin_ctz(rest);
       if (!judge_shared(w, op, lane, *target, static_cast<uint32_t>(out.host[lane] - target->smem), access))
@@ -305,8 +314,10 @@ bool resolve_lanes_shared(Warp& w, const Op& op, uint32_t lanes, const uint64_t*
 
 }  // namespace
 
-bool resolve_lanes(Warp& w, const Op& op, uint32_t lanes, const uint64_t* base, int64_t displacement,
-                   const Access& access, LaneAccess& out) {
+namespace {
+
+bool resolve_warp(Warp& w, const Op& op, uint32_t lanes, const uint64_t* base, int64_t displacement,
+                  const Access& access, LaneAccess& out) {
   out.size = access.size;
   out.contiguous = false;
   switch (access.space) {
@@ -336,6 +347,14 @@ bool resolve_lanes(Warp& w, const Op& op, uint32_t lanes, const uint64_t* base, 
       return true;
     }
   }
+}
+
+}  // namespace
+
+bool resolve_lanes(Warp& w, const Op& op, uint32_t lanes, const uint64_t* base, int64_t displacement,
+                   const Access& access, LaneAccess& out) {
+  return resolve_warp(w, op, lanes, base, displacement, access, out) &&
+         (!w.order || access.deferred || w.order->checker->generic(w, op, lanes, out, access));
 }
 
 // ---- Time model

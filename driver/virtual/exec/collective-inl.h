@@ -12,6 +12,7 @@
 #include <bit>
 #include <memory>
 
+#include "driver/virtual/check/checker.h"
 #include "driver/virtual/exec/collective.h"
 
 namespace ptxops::virt {
@@ -31,7 +32,7 @@ inline std::string describe_rendezvous(const Split& split) {
 inline Step check_members(Warp& w, const Op& op, uint32_t lanes, uint32_t members) {
   if (const uint32_t outside = lanes & ~members)
     return w.fault(
-        op, std::countr_zero(outside), FaultKind::barrier,
+        op, std::countr_zero(outside), Diagnostic::C4,
         fmt::format("executing lanes 0x{:08x} are not in the member mask 0x{:08x}", outside, members));
   return Step::next;
 }
@@ -86,6 +87,7 @@ template <class Rule>
       continue;
     }
     r.finish(w, r);
+    order_lanes(w, r.members);
     release_rendezvous(w, index, w.split);
   }
   if (!sleeps) return Step::next;
@@ -110,6 +112,7 @@ Step collective(Warp& w, const Op& op, uint32_t lanes) {
   Rule::load(w, op, lanes, operands);
   Rule::compute(operands, op, lanes);
   Rule::store(w.regs, op, lanes, operands);
+  order_lanes(w, lanes);
   return Step::next;
 }
 

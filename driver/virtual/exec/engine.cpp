@@ -10,6 +10,7 @@
 #include <thread>
 #include <vector>
 
+#include "driver/virtual/check/global_history.h"
 #include "driver/virtual/exec/control.h"
 #include "driver/virtual/memory/memory.h"
 #include "driver/virtual/time/model.h"
@@ -34,14 +35,14 @@ double spin_limit_seconds() {
   return text ? std::atof(text) : 30;
 }
 
-using Clock = std::chrono::steady_clock;
+using Now = std::chrono::steady_clock;
 
 }  // namespace
 
 struct Engine::Impl {
   struct Active {
     std::unique_ptr<Grid> grid;
-    Clock::time_point last_progress = Clock::now();
+    Now::time_point last_progress = Now::now();
   };
 
   std::mutex mutex;
@@ -59,10 +60,13 @@ struct Engine::Impl {
 
 // A cluster of the grid that may run now: a new one while there is room on the device, else a suspended one.
 std::unique_ptr<Cluster> Engine::Impl::take(Grid& grid, std::unique_lock<std::mutex>& lock) {
+  // A judged grid is run by one worker at a time, so that the same seed gives the same report.
+  if (grid.desc.check == CheckLevel::full && grid.working) return nullptr;
   if (grid.next_cluster < grid.clusters_total && grid.resident < grid.resident_limit &&
       !grid.aborted.load(std::memory_order_relaxed)) {
     const uint64_t index = grid.next_cluster++;
     ++grid.resident;
+    ++grid.working;
     lock.unlock();
     auto cluster = make_cluster(grid, index);
     lock.lock();
@@ -71,6 +75,7 @@ std::unique_ptr<Cluster> Engine::Impl::take(Grid& grid, std::unique_lock<std::mu
   if (grid.suspended.empty()) return nullptr;
   auto cluster = std::move(grid.suspended.front());
   grid.suspended.pop_front();
+  ++grid.working;
   return cluster;
 }
 
@@ -78,6 +83,10 @@ void Engine::Impl::finish(std::unique_lock<std::mutex>& lock, const std::shared_
   Grid& grid = *active->grid;
   grids.erase(std::find(grids.begin(), grids.end(), active));
   lock.unlock();
+  if (grid.desc.check == CheckLevel::full) {
+    std::lock_guard history(GlobalHistory::get().lock());
+    GlobalHistory::get().end(static_cast<uint32_t>(grid.id));
+  }
   LaunchResult result;
   result.fault = grid.take_fault();
   result.modelled_seconds = modelled_seconds(grid);
@@ -121,15 +130,16 @@ void Engine::Impl::run() {
     const bool moved = cluster->progress != progress || state == ClusterState::finished;
     if (state != ClusterState::spinning) cluster.reset();  // outside the lock: it frees much
     lock.lock();
-    const auto now = Clock::now();
+    --grid.working;
+    const auto now = Now::now();
     if (moved) active->last_progress = now;
     if (cluster && spin_limit > 0 &&
         now - active->last_progress > std::chrono::duration<double>(spin_limit)) {
-      grid.record(
-          {FaultKind::timeout,
-           fmt::format("timeout: every running cluster of kernel {} has only been spinning for {} s of wall "
-                       "time (PTXOPS_VIRTUAL_SPIN_LIMIT)",
-                       grid.kernel().name, spin_limit)});
+      grid.report(
+          Diagnostic::X5,
+          fmt::format("timeout: every running cluster of kernel {} has only been spinning for {} s of "
+                      "wall time (PTXOPS_VIRTUAL_SPIN_LIMIT)",
+                      grid.kernel().name, spin_limit));
       lock.unlock();
       cluster.reset();
       lock.lock();
@@ -168,7 +178,7 @@ Engine::~Engine() {
   {
     std::lock_guard lock(impl_->mutex);
     impl_->stop = true;
-    for (auto& active : impl_->grids) active->grid->record({FaultKind::timeout, "the process ended"});
+    for (auto& active : impl_->grids) active->grid->report(Diagnostic::X5, "the process ended");
   }
   impl_->work.notify_all();
   for (auto& worker : impl_->workers) worker.join();
@@ -240,7 +250,10 @@ void Engine::submit(LaunchDesc desc, std::function<void(const LaunchResult&)> do
     const Allocation* a = d.memory->allocate(d.device, d.params.size(), "kernel parameters", false);
     if (!a) {
       LaunchResult result;
-      result.fault = {FaultKind::illegal_address, "no device memory for the kernel's parameters"};
+      Finding f;
+      f.id = Diagnostic::X1;
+      f.what = "no device memory for the kernel's parameters";
+      result.fault = Fault(std::move(f));
       grid.done(result);
       return;
     }
@@ -250,6 +263,14 @@ void Engine::submit(LaunchDesc desc, std::function<void(const LaunchResult&)> do
   {
     std::lock_guard lock(impl_->mutex);
     grid.id = impl_->next_id++;
+    if (grid.desc.number) grid.desc.number->store(grid.id);
+    if (grid.desc.prerequisite) grid.prerequisite = grid.desc.prerequisite->load();
+    if (grid.desc.check == CheckLevel::full) {
+      std::lock_guard history(GlobalHistory::get().lock());
+      GlobalHistory& g = GlobalHistory::get();
+      if (!g.has_triggered(static_cast<uint32_t>(grid.prerequisite))) grid.prerequisite = 0;
+      g.begin(static_cast<uint32_t>(grid.id));
+    }
     impl_->grids.push_back(std::move(active));
   }
   impl_->work.notify_all();

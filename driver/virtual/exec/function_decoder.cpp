@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <unordered_map>
 #include <unordered_set>
 
 #include "driver/virtual/exec/control.h"
@@ -105,6 +106,17 @@ void each_register(std::span<const isa::Operand> operands, const Visit& visit) {
       visit(o.index);
     if (!o.elements.empty()) each_register(o.elements, visit);
   }
+}
+
+bool is_mma_async(const isa::Instruction& in) {
+  return in.row().root == "wgmma" && in.operands.size() >= 3;
+}
+
+// mov from register to register, which compilers put between instructions at will.
+bool is_copy(const isa::Instruction& in) {
+  return in.row().root == "mov" && in.operands.size() == 2 && in.operands[0].is_reg() &&
+         in.operands[1].is_reg() && in.operands[0].type != isa::Type::pred &&
+         in.operands[1].type != isa::Type::pred;
 }
 
 bool changes_while_running(isa::Special s) {
@@ -393,8 +405,79 @@ void FunctionDecoder::mark_waits() {
   }
 }
 
+// The registers that wgmmas name, and copies of them.
+void FunctionDecoder::find_tracked() {
+  tracked_end_ = program_.tracked_;
+  const auto add = [&](const isa::Operand& o) {
+    if (!o.is_reg() || o.type == isa::Type::pred || tracked_[o.index] != kUntracked) return false;
+    tracked_[o.index] = tracked_end_++;
+    return true;
+  };
+  for (const isa::Instruction& in : function_.instructions) {
+    if (!is_mma_async(in)) continue;
+    if (tracked_.empty()) tracked_.assign(function_.registers.size(), kUntracked);
+    for (size_t i = 0; i < 2; ++i)
+      for (const isa::Operand& o : in.operands[i].elements) add(o);
+  }
+  if (!tracked_.empty()) {
+    // Copies of copies, whatever order they stand in.
+    std::unordered_multimap<uint32_t, const isa::Operand*> copies;
+    std::vector<uint32_t> work;
+    for (const isa::Instruction& in : function_.instructions)
+      if (is_copy(in)) copies.emplace(in.operands[1].index, &in.operands[0]);
+    for (uint32_t r = 0; r < tracked_.size(); ++r)
+      if (tracked_[r] != kUntracked) work.push_back(r);
+    while (!work.empty()) {
+      const auto [begin, end] = copies.equal_range(work.back());
+      work.pop_back();
+      for (auto it = begin; it != end; ++it)
+        if (add(*it->second)) work.push_back(it->second->index);
+    }
+  }
+  program_.tracked_ = tracked_end_;
+}
+
+uint32_t FunctionDecoder::tracked(const isa::Operand& o) {
+  return tracked_[o.index];
+}
+
+void FunctionDecoder::emit_register_checks(const isa::Instruction& in) {
+  if (in.row().root == "wgmma") {
+    straight_ = nullptr;
+    return;
+  }
+  std::vector<RegisterUse> uses;
+  const auto use = [&](const isa::Operand& o, bool writes) {
+    each_register(std::span(&o, 1), [&](uint32_t r) {
+      if (r < tracked_.size() && tracked_[r] != kUntracked)
+        uses.push_back(
+            {writes ? RegisterUse::Kind::write : RegisterUse::Kind::read, tracked_[r], 0, in.line});
+    });
+  };
+  const auto& specs = in.row().specs;
+  const bool has_result = !specs.empty() && (specs[0].dest || specs[0].kind == isa::OperandSpec::Kind::mov);
+  if (is_copy(in) && tracked_[in.operands[1].index] != kUntracked) {
+    uses.push_back(
+        {RegisterUse::Kind::copy, tracked_[in.operands[0].index], tracked_[in.operands[1].index], in.line});
+  } else {
+    for (size_t i = 1; i < in.operands.size(); ++i) use(in.operands[i], false);
+    if (!in.operands.empty()) use(in.operands[0], has_result);
+  }
+  if (uses.empty()) return;
+  if (in.guard < 0 && straight_) {
+    straight_->uses.insert(straight_->uses.end(), uses.begin(), uses.end());
+    return;
+  }
+  RegisterUses* kept = keep(RegisterUses{std::move(uses), tracked_end_});
+  Op& op = emit(check_registers);
+  op.imm = reinterpret_cast<uint64_t>(kept);
+  op.cost = 0;
+  if (in.guard < 0) straight_ = kept;
+}
+
 int FunctionDecoder::decode(std::string& log, int max_errors) {
   flow_ = analyze(function_);
+  find_tracked();
   int errors = 0;
   const auto& instructions = function_.instructions;
   code_.ops.reserve(instructions.size() + instructions.size() / 8 + 8);
@@ -406,6 +489,8 @@ int FunctionDecoder::decode(std::string& log, int max_errors) {
     current_ = nullptr;
     if (flow_.is_meet[index_]) emit_join(*this, in.line);
     current_ = &in;
+    if (flow_.is_leader[index_]) straight_ = nullptr;
+    if (!tracked_.empty()) emit_register_checks(in);
     try {
       const DecodeFunction decode = decode_function(in.id());
       if (!decode) refuse(fmt::format("'{}' is not executable", in.opcode->text));

@@ -14,6 +14,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "driver/virtual/check/diagnostic.h"
 #include "driver/virtual/exec/op.h"
 #include "driver/virtual/time/calendar.h"
 
@@ -25,6 +26,9 @@ struct Code;
 struct Grid;
 struct Cluster;
 struct Cta;
+class Checker;
+struct WarpOrder;
+struct BarrierOrder;
 
 struct Dim3 {
   uint32_t x = 1, y = 1, z = 1;
@@ -45,6 +49,7 @@ inline constexpr uint32_t kSharedOptinMax = 232448;  // 227 KB: what a CTA may h
 
 // ---- Faults
 // ----------------------------------------------------------------------------------------------------
+// What kind of failure a finding is: decides the driver's error code.
 enum class FaultKind : uint8_t {
   none,
   illegal_address,
@@ -52,18 +57,25 @@ enum class FaultKind : uint8_t {
   never_written,
   illegal_instruction,
   barrier,
+  race,
   deadlock,
   timeout,
   trap,
   unsupported
 };
-const char* name(FaultKind);
+FaultKind kind_of(Diagnostic);
 struct Fault {
   FaultKind kind = FaultKind::none;
-  std::string text;  // complete report: what, kernel, CTA, warp, lane, line, source, address
+  Diagnostic id{};  // where kind is not none
+  Finding finding;
+  std::string text;  // the finding as a report
+
+  Fault() = default;
+  explicit Fault(Finding finding);
 };
 
-// How strictly memory is judged (environment PTXOPS_CHECK). `full` also reports loads of never-written bytes.
+// How strictly a launch is judged (environment PTXOPS_CHECK). `full` also reports races, missing fences,
+// lifetimes and uses of never-written bytes (check/).
 enum class CheckLevel : uint8_t { off, bounds, full };
 
 // ---- Waiting
@@ -145,6 +157,7 @@ struct Warp {
   uint64_t issued = 0;      // warp instructions executed
   Cta* cta = nullptr;
   Split* split = nullptr;                       // the running split
+  WarpOrder* order = nullptr;                   // at CheckLevel::full (check/checker.h)
   const Allocation* last_allocation = nullptr;  // hit cache of global bounds checks
 
   uint32_t exited = 0;         // lanes that ended; whoever adds some calls lanes_exited() (async/exits.h)
@@ -191,7 +204,7 @@ struct Warp {
   ~Warp();
 
   // Records a fault for `op`; `lane` is -1 where no single lane is to blame.
-  Step fault(const Op& op, int lane, FaultKind kind, const std::string& what);
+  Step fault(const Op& op, int lane, Diagnostic id, const std::string& what);
   // Puts the running split to sleep on `list`; return Step::block or Step::sleep afterwards.
   void wait_on(WaitList& list, WaitKind kind, std::string (*describe)(const Split&), uint64_t a = 0,
                uint64_t b = 0);
@@ -215,6 +228,7 @@ struct NamedBarrier {
   };
   std::vector<Waiter> results;  // where the completed barrier's result goes
   WaitList waiters;
+  std::shared_ptr<BarrierOrder> order;  // at CheckLevel::full
 };
 
 // State of an mbarrier; its 8 bytes in shared memory are an image of it (async/mbarrier.h).
@@ -274,6 +288,8 @@ struct Cluster {
   // barrier.cluster: phase, latest arrival into the current one, when the previous one completed
   uint64_t barrier_phase = 0, barrier_clock = 0, barrier_release = 0;
   WaitList barrier_waiters;
+  std::shared_ptr<BarrierOrder> arriving_order, released_order;  // at CheckLevel::full
+  std::shared_ptr<Checker> checker;
   uint64_t end_clock = 0;
   uint64_t progress = 0;  // counts what another warp could be waiting for: stores, arrivals, exits
   uint32_t cta_count() const { return static_cast<uint32_t>(ctas.size()); }
