@@ -12,8 +12,8 @@ namespace ptxops::jit {
 namespace {
 
 // Beyond these a template is wrong, not large.
-constexpr size_t kMaxOutput = size_t{64} << 20;
-constexpr int64_t kMaxSteps = 20'000'000;
+constexpr size_t kMaxOutput = size_t{8} << 20;
+constexpr int64_t kMaxSteps = 2'000'000;
 constexpr int64_t kMaxRegs = 1024;
 constexpr size_t kMaxArgument = size_t{1} << 16;
 constexpr int kMaxCallDepth = 32;
@@ -216,7 +216,7 @@ class Expander {
   void append(std::string& out, const SegmentRange& range, const Frame& frame, Where where) {
     for (uint32_t i = range.begin; i < range.begin + range.count; ++i) {
       const Segment& s = t_.segments[i];
-      if (out.size() > kMaxOutput) t_.fail(where, "the expansion exceeds 64 MiB", frame.trail());
+      if (out.size() > kMaxOutput) t_.fail(where, "the expansion exceeds 8 MiB", frame.trail());
       switch (s.kind) {
         case Segment::Kind::kLiteral:
           out += s.text;

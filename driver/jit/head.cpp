@@ -11,8 +11,8 @@ namespace ptxops::jit {
 namespace {
 
 // Beyond these a domain is wrong, not large.
-constexpr size_t kMaxConfigs = size_t{1} << 20;
-constexpr size_t kMaxVisits = 50'000'000;  // values tried and lines of the head evaluated
+constexpr size_t kMaxConfigs = size_t{1} << 17;
+constexpr size_t kMaxVisits = 5'000'000;  // values tried and lines of the head evaluated
 
 struct HeadContext final : EvalContext {};
 

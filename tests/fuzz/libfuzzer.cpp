@@ -9,6 +9,7 @@
 extern "C" size_t LLVMFuzzerMutate(uint8_t* data, size_t size, size_t max_size);
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  const ptxops::fuzz::TimeLimit limit;
   ptxops::fuzz::targets->run({data, size});
   return 0;
 }

@@ -33,4 +33,12 @@ struct Registration {
 #define FUZZ_CHECK(condition, detail) \
   ((condition) ? void() : ::ptxops::fuzz::check_failed(__FILE__, __LINE__, #condition, detail))
 
+// While it lives, the process aborts when it has used too much CPU time: a hang, on however busy a machine.
+class TimeLimit {
+ public:
+  TimeLimit();
+  ~TimeLimit();
+  TimeLimit(const TimeLimit&) = delete;
+};
+
 }  // namespace ptxops::fuzz
