@@ -97,7 +97,7 @@ class Program {
   explicit Program(isa::Module module, Memory& memory) : module_(std::move(module)), memory_(memory) {}
   bool place_variables(int device, std::string& log);
   bool decode_functions(std::string& log);
-  void make_kernel(const isa::Function& function);
+  bool make_kernel(const isa::Function& function, std::string& log);
 
   isa::Module module_;
   Memory& memory_;
