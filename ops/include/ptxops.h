@@ -358,6 +358,59 @@ PTXOPS_API ptxopsStatus_t ptxopsWeightedScatterPlanCreate(ptxopsContext_t contex
 PTXOPS_API ptxopsStatus_t ptxopsWeightedScatterRun(ptxopsPlan_t plan, const ptxopsWeightedScatterArgs_t* args,
                                                    ptxopsStream_t stream);
 
+/* ---- MLA cache: append
+ * --------------------------------------------------------------------------------------------------
+ *
+ * Token t's 512 latent and 64 rope values go to slot[t] = page * page_size + row of the paged cache.
+ *   16BIT  BF16 or FP16 bits, copied: 512 latent, then 64 rope, or rope in a tensor of its own
+ *   FP8    656 bytes: 512 e4m3 | 4 FP32 scales, one for each 128 | 64 BF16 rope; inputs BF16. For a block x:
+ *          a = max(amax |x|, 1e-4), scale = a / 448, q = e4m3(x * (448 / a)); POWER_OF_TWO: scale rounded up
+ * to a power of two, q = e4m3(x / scale). Divisions and products are IEEE FP32 Slot -1 leaves the token out.
+ * Any other slot outside the cache does too, and is counted in bad_slots. The slots of one run must differ.
+ * All strides are in bytes, multiples of 16; 0 = dense.
+ */
+typedef enum ptxopsMlaCache_t { PTXOPS_MLA_CACHE_16BIT = 0, PTXOPS_MLA_CACHE_FP8 = 1 } ptxopsMlaCache_t;
+typedef enum ptxopsMlaScale_t {
+  PTXOPS_MLA_SCALE_EXACT = 0,
+  PTXOPS_MLA_SCALE_POWER_OF_TWO = 1
+} ptxopsMlaScale_t;
+
+typedef struct ptxopsMlaAppendDesc_t {
+  size_t size;
+  uint32_t magic, version;
+  int64_t tokens;
+  int64_t pages, page_size;    /* product below 2^31 */
+  int32_t format;              /* ptxopsMlaCache_t */
+  int32_t scale_rule;          /* ptxopsMlaScale_t; FP8 only */
+  int32_t slot_64bit;          /* 1: slots are int64, 0: int32 */
+  int32_t separate_rope;       /* 1: rope goes to args.rope_cache (16BIT only) */
+  int64_t latent_stride_bytes; /* from token to token of the inputs; 0 = 1024 */
+  int64_t rope_stride_bytes;   /* 0 = 128 */
+  int64_t page_stride_bytes;   /* 0 = page_size tokens */
+  int64_t token_stride_bytes;  /* 0 = 656 (FP8), 1152, or 1024 with separate_rope */
+  int64_t rope_page_stride_bytes, rope_token_stride_bytes; /* separate_rope only; 0 = dense */
+} ptxopsMlaAppendDesc_t;
+#define PTXOPS_MLA_APPEND_DESC_INITIALIZER \
+  { PTXOPS_HEADER(ptxopsMlaAppendDesc_t), 0, 0, 64, PTXOPS_MLA_CACHE_16BIT, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+
+typedef struct ptxopsMlaAppendArgs_t {
+  size_t size;
+  uint32_t magic, version;
+  ptxopsDevicePtr_t latent, rope; /* [tokens][512], [tokens][64]; 16-byte aligned, as the caches */
+  ptxopsDevicePtr_t slot;         /* int32 or int64 [tokens] */
+  ptxopsDevicePtr_t cache;
+  ptxopsDevicePtr_t rope_cache; /* separate_rope only, else 0 */
+  ptxopsDevicePtr_t bad_slots;  /* uint32, the number of bad slots is added to it; or 0 */
+} ptxopsMlaAppendArgs_t;
+#define PTXOPS_MLA_APPEND_ARGS_INITIALIZER \
+  { PTXOPS_HEADER(ptxopsMlaAppendArgs_t), 0, 0, 0, 0, 0, 0 }
+
+PTXOPS_API ptxopsStatus_t ptxopsMlaAppendCheck(const ptxopsMlaAppendDesc_t* desc);
+PTXOPS_API ptxopsStatus_t ptxopsMlaAppendPlanCreate(ptxopsContext_t context,
+                                                    const ptxopsMlaAppendDesc_t* desc, ptxopsPlan_t* plan);
+PTXOPS_API ptxopsStatus_t ptxopsMlaAppendRun(ptxopsPlan_t plan, const ptxopsMlaAppendArgs_t* args,
+                                             ptxopsStream_t stream);
+
 #ifdef __cplusplus
 }
 #endif
