@@ -92,8 +92,9 @@ Row exact(const std::vector<double>& q, const std::vector<const std::vector<doub
       squares += product * product;
     }
     s.push_back(sum * scale);
-    // Each product is off by up to 2^-9 of itself, independently: five standard deviations of the sum.
-    score_error = std::max(score_error, 5 * scale * 0x1p-9 * std::sqrt(squares / 3));
+    // Each product is off by up to 2^-9 of itself, independently: and one code is always off by the same:
+    // eight standard deviations of an independent sum.
+    score_error = std::max(score_error, 8 * scale * 0x1p-9 * std::sqrt(squares / 3));
   }
   const double top = *std::max_element(s.begin(), s.end());
   double l = 0;
