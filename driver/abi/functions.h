@@ -23,5 +23,8 @@ using Fn_ptxopsVirtualVersion = int (*)();
 // Copies the text of the last fault report, launch refusal or unsupported call of the process, NUL-terminated
 // and cut to `size`; returns the full length without the NUL.
 using Fn_ptxopsVirtualLastReport = size_t (*)(char* text, size_t size);
+// The same for the last fault of a kernel, as one line of JSON (driver/virtual/check/diagnostic.h).
+inline constexpr const char* kVirtualLastFindingSymbol = "ptxopsVirtualLastFinding";
+using Fn_ptxopsVirtualLastFinding = size_t (*)(char* text, size_t size);
 
 }  // namespace ptxops::abi

@@ -143,7 +143,7 @@ PTXOPS_API ptxopsStatus_t ptxopsPlanExplain(ptxopsPlan_t plan, char* text, size_
 #define PTXOPS_HEADER(type) \
   sizeof(type), PTXOPS_MAGIC, (PTXOPS_VERSION_MAJOR * 10000 + PTXOPS_VERSION_MINOR * 100)
 
-typedef enum ptxopsType_t { PTXOPS_BF16 = 0, PTXOPS_F32 = 1 } ptxopsType_t;
+typedef enum ptxopsType_t { PTXOPS_BF16 = 0, PTXOPS_F32 = 1, PTXOPS_F16 = 2 } ptxopsType_t;
 
 /* ---- FP8 GEMM with DeepSeek scaling
  * ----------------------------------------------------------------------------
@@ -357,6 +357,95 @@ PTXOPS_API ptxopsStatus_t ptxopsWeightedScatterPlanCreate(ptxopsContext_t contex
                                                           ptxopsPlan_t* plan);
 PTXOPS_API ptxopsStatus_t ptxopsWeightedScatterRun(ptxopsPlan_t plan, const ptxopsWeightedScatterArgs_t* args,
                                                    ptxopsStream_t stream);
+
+/* ---- MLA decode attention
+ * ----------------------------------------------------------------------------------------
+ *
+ * Latent attention (DeepSeek-V2, V3) of the last s_q tokens of each request, weights absorbed, over a paged
+ * cache. For request b, token t, head h, and the keys k that it sees:
+ *
+ *   s[k] = softmax_scale * (Q[b,t,h,0:512] . C[k,0:512] + Q[b,t,h,512:576] . C[k,512:576])
+ *   OUT[b,t,h,:] = sum over k of softmax(s)[k] * C[k,0:512]          LSE[b,h,t] = log(sum over k of
+ * exp(s[k]))
+ *
+ * Key k of request b lies in page page_table[b][k / page_size] of the cache. Seen are k < lengths[b]; causal:
+ * k < lengths[b] - (s_q - 1 - t). lengths includes the s_q tokens. A row that sees no key gets OUT 0 and LSE
+ * +inf.
+ *
+ * Lengths and page table are read on the device only, and the schedule is computed there: the plan and a
+ * graph that captured a run stay valid whatever they become. A wrong entry never leads outside the cache: a
+ * length is clamped to 0 .. max_pages * page_size, keys of a page that does not exist count as zero vectors,
+ * and args.flags says so.
+ *
+ * Arithmetic: products BF16 or FP16 into FP32; softmax in FP32; its weights rounded to the input type for the
+ * second product. Deterministic. A request may be split over SMs; where depends on the whole batch, unless
+ * split_tokens is given: then its bits depend on nothing but itself.
+ */
+#define PTXOPS_MLA_LENGTH_NEGATIVE 1 /* bits of args.flags */
+#define PTXOPS_MLA_LENGTH_TOO_LONG 2
+#define PTXOPS_MLA_PAGE_OUT_OF_RANGE 4
+#define PTXOPS_MLA_NO_SLOTS 8 /* max_total_tokens was exceeded: the request was not split */
+
+typedef struct ptxopsMlaDecodeDesc_t {
+  size_t size;
+  uint32_t magic, version;
+  int64_t batch;       /* requests */
+  int64_t s_q;         /* query tokens of a request */
+  int64_t h_q;         /* query heads, 1 .. 128; one latent head */
+  int64_t d_qk;        /* 576 */
+  int64_t d_v;         /* 512 */
+  int64_t pages;       /* of the cache */
+  int64_t page_size;   /* 16, 32, 64, 128 tokens */
+  int64_t max_pages;   /* of a request: columns of the page table */
+  float softmax_scale; /* above 0; 0 = 1 / sqrt(d_qk) */
+  int32_t type;        /* PTXOPS_BF16 or PTXOPS_F16: of Q, cache and OUT */
+  int32_t causal;
+  int32_t lse_base2;     /* 1: LSE in base 2 */
+  int32_t lse_empty_neg; /* 1: LSE of a row without keys is -inf */
+  int32_t separate_rope; /* 0: rows of Q and cache have 576 columns. 1: args.q and args.cache have 512,
+                            args.q_rope and args.cache_rope the other 64 */
+  int32_t sm_count;      /* SMs to use; 0 = all of the device */
+  int64_t
+      split_tokens; /* 0: split as the batch allows. Else a multiple of 64: every request is split there */
+  int64_t max_total_tokens; /* with split_tokens: bound of the sum of lengths, sizes the workspace;
+                               0 = batch * max_pages * page_size */
+  /* Strides, in elements; all but those of LSE and page table multiples of 8. 0 = contiguous, in the order
+   * written. */
+  int64_t q_request, q_token, q_head;                /* Q [batch, s_q, h_q, 576 or 512] */
+  int64_t q_rope_request, q_rope_token, q_rope_head; /* [batch, s_q, h_q, 64], separate_rope only */
+  int64_t cache_page, cache_token;                   /* [pages, page_size, 576 or 512] */
+  int64_t cache_rope_page, cache_rope_token;         /* [pages, page_size, 64], separate_rope only */
+  int64_t out_request, out_token, out_head;          /* OUT [batch, s_q, h_q, 512] */
+  int64_t lse_request, lse_head, lse_token;          /* LSE [batch, h_q, s_q] */
+  int64_t table_request;                             /* page table [batch, max_pages] */
+} ptxopsMlaDecodeDesc_t;
+#define PTXOPS_MLA_DECODE_DESC_INITIALIZER                                                                 \
+  {                                                                                                        \
+    PTXOPS_HEADER(ptxopsMlaDecodeDesc_t), 0, 1, 128, 576, 512, 0, 64, 0, 0.0f, PTXOPS_BF16, 0, 0, 0, 0, 0, \
+        0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0                                            \
+  }
+
+typedef struct ptxopsMlaDecodeArgs_t {
+  size_t size;
+  uint32_t magic, version;
+  ptxopsDevicePtr_t q, q_rope; /* 16-byte aligned; q_rope 0 unless separate_rope */
+  ptxopsDevicePtr_t cache, cache_rope;
+  ptxopsDevicePtr_t page_table; /* int32; entries beyond a request's length are not read */
+  ptxopsDevicePtr_t lengths;    /* int32 [batch] */
+  ptxopsDevicePtr_t out;        /* 16-byte aligned */
+  ptxopsDevicePtr_t lse;        /* FP32 */
+  ptxopsDevicePtr_t flags; /* int32 [batch], or 0: each request's PTXOPS_MLA_... bits; 0 = all was well */
+} ptxopsMlaDecodeArgs_t;
+#define PTXOPS_MLA_DECODE_ARGS_INITIALIZER \
+  { PTXOPS_HEADER(ptxopsMlaDecodeArgs_t), 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+
+PTXOPS_API ptxopsStatus_t ptxopsMlaDecodeCheck(const ptxopsMlaDecodeDesc_t* desc);
+PTXOPS_API ptxopsStatus_t ptxopsMlaDecodePlanCreate(ptxopsContext_t context,
+                                                    const ptxopsMlaDecodeDesc_t* desc, ptxopsPlan_t* plan);
+/* One run at a time in one workspace. */
+PTXOPS_API ptxopsStatus_t ptxopsMlaDecodeRun(ptxopsPlan_t plan, const ptxopsMlaDecodeArgs_t* args,
+                                             ptxopsDevicePtr_t workspace, size_t workspace_bytes,
+                                             ptxopsStream_t stream);
 
 /* ---- MLA cache: append
  * --------------------------------------------------------------------------------------------------

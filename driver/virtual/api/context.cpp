@@ -155,14 +155,14 @@ void Context::forget_stream(Stream& stream) {
   if (streams_.erase(&stream) && stream.tail) orphans_.push_back(stream.tail);
 }
 
-void Context::set_fault(CUresult code, const std::string& report) {
+void Context::set_fault(CUresult code, const Fault& f) {
   {
     std::lock_guard lock(mutex);
     if (fault() != CUDA_SUCCESS) return;
-    fault_report_ = report;
+    fault_report_ = f.text;
     fault_.store(code, std::memory_order_release);
   }
-  publish_fault(report);
+  publish_fault(f.text, to_json(f.finding));
 }
 
 void Context::check_fault() const {

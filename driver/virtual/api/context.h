@@ -12,6 +12,7 @@
 
 #include "driver/virtual/api/refusal.h"
 #include "driver/virtual/api/work.h"
+#include "driver/virtual/exec/machine.h"
 
 namespace ptxops::virt {
 
@@ -72,7 +73,7 @@ class Context : public std::enable_shared_from_this<Context> {
   void forget_stream(Stream& stream);  // its work goes on
 
   // The first fault makes the context unusable: every later call that needs it answers `code`.
-  void set_fault(abi::CUresult code, const std::string& report);
+  void set_fault(abi::CUresult code, const Fault& fault);
   abi::CUresult fault() const { return fault_.load(std::memory_order_acquire); }
   void check_fault() const;  // throws the Refusal
 

@@ -26,6 +26,7 @@ CUresult code_of(FaultKind kind) {
       return CUDA_ERROR_NOT_SUPPORTED;
     case FaultKind::never_written:
     case FaultKind::barrier:
+    case FaultKind::race:
     case FaultKind::trap:
       return CUDA_ERROR_LAUNCH_FAILED;
   }
@@ -91,7 +92,7 @@ CUresult launch(const LaunchRequest& request, CUfunction handle, CUstream hStrea
         Engine::get().submit(std::move(desc),
                              [self = work.shared_from_this(), context, program](const LaunchResult& r) {
                                if (r.fault.kind != FaultKind::none)
-                                 context->set_fault(code_of(r.fault.kind), r.fault.text);
+                                 context->set_fault(code_of(r.fault.kind), r.fault);
                                self->finish(r.modelled_seconds);
                              });
       });

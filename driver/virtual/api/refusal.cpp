@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <mutex>
 
@@ -11,7 +12,7 @@ namespace {
 // Leaked: other threads may still report while the process exits.
 struct Shared {
   std::mutex mutex;
-  std::string fault;
+  std::string fault, finding;
 };
 Shared& shared() {
   static Shared* s = new Shared;
@@ -25,12 +26,22 @@ void set_last_report(std::string text) {
   t_report = std::move(text);
 }
 
-void publish_fault(const std::string& text) {
-  {
-    std::lock_guard lock(shared().mutex);
-    shared().fault = text;
-  }
+void publish_fault(const std::string& text, const std::string& json) {
+  std::lock_guard lock(shared().mutex);
+  shared().fault = text;
+  shared().finding = json;
   std::fprintf(stderr, "ptxops virtual device: %s\n", text.c_str());
+  const char* path = std::getenv("PTXOPS_CHECK_JSON");
+  if (!path || !*path) return;
+  std::FILE* file = std::fopen(path, "a");
+  if (!file || std::fprintf(file, "%s\n", json.c_str()) < 0)
+    std::fprintf(stderr, "ptxops virtual device: PTXOPS_CHECK_JSON: cannot append to %s\n", path);
+  if (file) std::fclose(file);
+}
+
+std::string last_finding() {
+  std::lock_guard lock(shared().mutex);
+  return shared().finding;
 }
 
 std::string last_report() {
@@ -63,14 +74,21 @@ const char* result_text(abi::CUresult code) {
 
 }  // namespace ptxops::virt
 
-extern "C" __attribute__((visibility("default"))) size_t ptxopsVirtualLastReport(char* text, size_t size) {
-  const std::string report = ptxops::virt::last_report();
+static size_t copy_out(const std::string& from, char* text, size_t size) {
   if (text && size > 0) {
-    const size_t n = std::min(size - 1, report.size());
-    std::memcpy(text, report.data(), n);
+    const size_t n = std::min(size - 1, from.size());
+    std::memcpy(text, from.data(), n);
     text[n] = '\0';
   }
-  return report.size();
+  return from.size();
+}
+
+extern "C" __attribute__((visibility("default"))) size_t ptxopsVirtualLastReport(char* text, size_t size) {
+  return copy_out(ptxops::virt::last_report(), text, size);
+}
+
+extern "C" __attribute__((visibility("default"))) size_t ptxopsVirtualLastFinding(char* text, size_t size) {
+  return copy_out(ptxops::virt::last_finding(), text, size);
 }
 
 extern "C" __attribute__((visibility("default"))) int ptxopsVirtualVersion() {

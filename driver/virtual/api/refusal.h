@@ -24,10 +24,13 @@ template <class... Args>
 
 // Remembers the text of the calling thread's last failed call.
 void set_last_report(std::string text);
-// Remembers a fault for every thread and prints it to stderr. Called once for each fault.
-void publish_fault(const std::string& text);
+// Remembers a fault for every thread, prints it to stderr and appends its JSON to the file that
+// PTXOPS_CHECK_JSON names. Called once for each fault.
+void publish_fault(const std::string& text, const std::string& json);
 // The calling thread's last failure, else the process's last fault.
 std::string last_report();
+// The process's last fault as JSON; empty when there was none.
+std::string last_finding();
 
 // "CUDA_ERROR_INVALID_VALUE" and our text for it; nullptr for codes that do not exist.
 const char* result_name(abi::CUresult code);

@@ -66,9 +66,11 @@ void run(const Transfer& t) {
 }
 
 void fault_freed(Context& context, const char* what, uint64_t address) {
-  context.set_fault(CUDA_ERROR_ILLEGAL_ADDRESS,
-                    fmt::format("{}: memory was freed before the stream reached the call: {}", what,
-                                Runtime::get().memory().describe(address)));
+  Finding f;
+  f.id = Diagnostic::X6;
+  f.what = fmt::format("{}: memory was freed before the stream reached the call: {}", what,
+                       Runtime::get().memory().describe(address));
+  context.set_fault(CUDA_ERROR_ILLEGAL_ADDRESS, Fault(std::move(f)));
 }
 
 void check_box(const char* what, const Box& b, const Transfer& t) {

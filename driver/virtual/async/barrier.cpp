@@ -94,7 +94,9 @@ Step barrier(Warp& w, const Op& op, uint32_t lanes) {
   Cta& cta = *w.cta;
   const auto reduction = static_cast<Reduction>(op.e & kReductionBits);
   const bool counted = op.e & kCounted, waits = op.e & kWaits;
-  const auto fault = [&](const std::string& what) { return w.fault(op, -1, FaultKind::barrier, what); };
+  const auto fault = [&](const std::string& what, Diagnostic id = Diagnostic::C1) {
+    return w.fault(op, -1, id, what);
+  };
 
   if (!is_uniform(w.reg<uint32_t>(op.a), lanes))
     return fault("barrier number differs between the lanes of a warp");
@@ -104,7 +106,8 @@ Step barrier(Warp& w, const Op& op, uint32_t lanes) {
     return fault(
         fmt::format("divergent aligned barrier {}: executed by lanes 0x{:08x}, expected all live lanes "
                     "0x{:08x} of the warp together",
-                    id, lanes, w.live()));
+                    id, lanes, w.live()),
+        Diagnostic::C3);
   uint32_t expected = cta_threads(cta);
   if (counted) {
     if (!is_uniform(w.reg<uint32_t>(op.b), lanes))
@@ -135,7 +138,8 @@ Step barrier(Warp& w, const Op& op, uint32_t lanes) {
   if (!counted) b.whole_cta = true;
   if ((b.arrived_warps >> w.id & 1) || (b.partial[w.id] & lanes))
     return fault(fmt::format("double arrival: warp {} arrives again at barrier {} before it completed; {}",
-                             w.id, id, barrier_text(cta, id)));
+                             w.id, id, barrier_text(cta, id)),
+                 Diagnostic::C2);
 
   if (reduction != kNone) {
     const uint32_t p = w.pred(op.c) & lanes;

@@ -14,8 +14,7 @@ namespace {
 Cta* locate(Warp& w, const Op& op, int lane, uint64_t address, uint32_t& offset) {
   if ((address & kWindowMask) == kSharedWindow) address &= ~kWindowMask;
   if (address >> 32) {
-    w.fault(op, lane, FaultKind::illegal_address,
-            fmt::format("address {:#x} does not lie in shared memory", address));
+    w.fault(op, lane, Diagnostic::A1, fmt::format("address {:#x} does not lie in shared memory", address));
     return nullptr;
   }
   return shared_target(w, op, lane, static_cast<uint32_t>(address), offset);
@@ -33,14 +32,14 @@ bool open_destination(Warp& w, const Op& op, int lane, const BulkOperands& o, ui
   if (o.multicast) {
     out.ctas = w.reg<uint32_t>(o.mask)[lane] & 0xFFFF;
     if (out.ctas == 0 || out.ctas >> cluster.cta_count()) {
-      w.fault(op, lane, FaultKind::illegal_address,
+      w.fault(op, lane, Diagnostic::A5,
               fmt::format("multicast to CTA mask {:#x}: expected a non-empty subset of the cluster's {} CTAs",
                           out.ctas, cluster.cta_count()));
       return false;
     }
   } else {
     if (data != signal) {
-      w.fault(op, lane, FaultKind::illegal_address,
+      w.fault(op, lane, Diagnostic::A1,
               fmt::format("destination in CTA rank {} but mbarrier in CTA rank {}: expected the same CTA",
                           data->rank, signal->rank));
       return false;
@@ -55,7 +54,7 @@ bool open_destination(Warp& w, const Op& op, int lane, const BulkOperands& o, ui
   for (uint32_t rest = out.ctas; rest; rest &= rest - 1) {
     Cta& target = *cluster.ctas[__builtin_ctz(rest)];
     if (target.exited()) {
-      w.fault(op, lane, FaultKind::illegal_address,
+      w.fault(op, lane, Diagnostic::A5,
               fmt::format("bulk copy into shared memory of CTA rank {}, which has exited", target.rank));
       return false;
     }
@@ -77,7 +76,7 @@ const std::byte* open_source(Warp& w, const Op& op, int lane, uint64_t address, 
   Cta* source = locate(w, op, lane, address, offset);
   if (!source) return nullptr;
   if (source != w.cta) {
-    w.fault(op, lane, FaultKind::illegal_address,
+    w.fault(op, lane, Diagnostic::A1,
             fmt::format("bulk copy out of shared memory of CTA rank {}: expected the executing CTA's",
                         source->rank));
     return nullptr;

@@ -26,8 +26,7 @@ const BulkReduce& reduction(const Op& op) {
 bool size_of(Warp& w, const Op& op, int lane, uint32_t& bytes) {
   bytes = w.reg<uint32_t>(bulk_operands(op).size)[lane];
   if (bytes % 16 == 0) return true;
-  w.fault(op, lane, FaultKind::misaligned,
-          fmt::format("bulk copy of {} bytes: expected a multiple of 16", bytes));
+  w.fault(op, lane, Diagnostic::A1, fmt::format("bulk copy of {} bytes: expected a multiple of 16", bytes));
   return false;
 }
 
@@ -112,7 +111,7 @@ Step prefetch_one(Warp& w, const Op& op, int lane) {
   const Allocation* a = memory.find(address);
   if (address % 16 || !a || bytes > a->end() - address)
     return w.fault(
-        op, lane, address % 16 ? FaultKind::misaligned : FaultKind::illegal_address,
+        op, lane, address % 16 ? Diagnostic::A1 : Diagnostic::A2,
         fmt::format("bulk prefetch of {} bytes at {:#x}: {}", bytes, address, memory.describe(address)));
   reserve_engine(w, bytes, 1);
   charge_global(*w.cta->cluster->grid, address, bytes);

@@ -53,7 +53,7 @@ void complete_if_due(Cluster& cluster) {
 Step check_aligned(Warp& w, const Op& op, uint32_t lanes, const char* what) {
   if (!(op.e & kAligned) || lanes == w.live()) return Step::next;
   return w.fault(
-      op, -1, FaultKind::barrier,
+      op, -1, Diagnostic::C3,
       fmt::format("divergent aligned barrier.cluster.{}: executed by lanes 0x{:08x}, expected all live lanes "
                   "0x{:08x} of the warp together",
                   what, lanes, w.live()));
@@ -63,7 +63,7 @@ Step arrive(Warp& w, const Op& op, uint32_t lanes) {
   if (check_aligned(w, op, lanes, "arrive") == Step::fault) return Step::fault;
   if (const uint32_t again = w.cluster_arrived & lanes)
     return w.fault(
-        op, std::countr_zero(again), FaultKind::barrier,
+        op, std::countr_zero(again), Diagnostic::C5,
         fmt::format("double arrive on barrier.cluster: lanes 0x{:08x} arrived in phase {} and have not "
                     "executed barrier.cluster.wait",
                     again, w.cta->cluster->barrier_phase));
@@ -79,7 +79,7 @@ Step wait(Warp& w, const Op& op, uint32_t lanes) {
   if (check_aligned(w, op, lanes, "wait") == Step::fault) return Step::fault;
   if (const uint32_t without = lanes & ~w.cluster_arrived)
     return w.fault(
-        op, std::countr_zero(without), FaultKind::barrier,
+        op, std::countr_zero(without), Diagnostic::C5,
         fmt::format("barrier.cluster.wait without arrive: lanes 0x{:08x} have not arrived in phase {}",
                     without, w.cta->cluster->barrier_phase));
   Cluster& cluster = *w.cta->cluster;

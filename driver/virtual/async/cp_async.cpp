@@ -38,7 +38,7 @@ Step cp_async(Warp& w, const Op& op, uint32_t lanes) {
     if (op.f == kIgnore && (w.pred(op.c) >> i & 1)) n = 0;
     if (n > bytes)
       return w.fault(
-          op, static_cast<int>(i), FaultKind::illegal_instruction,
+          op, static_cast<int>(i), Diagnostic::X3,
           "cp.async with src-size " + std::to_string(n) + " above cp-size " + std::to_string(bytes));
     from_bytes[i] = static_cast<uint8_t>(n);
     if (n == bytes)
@@ -111,7 +111,7 @@ Step mbarrier_arrive(Warp& w, const Op& op, uint32_t lanes) {
     uint32_t offset;
     Cta* target = shared >> 32 ? nullptr : shared_target(w, op, lane, static_cast<uint32_t>(shared), offset);
     if (!target || target != w.cta)
-      return w.fault(op, lane, FaultKind::illegal_address,
+      return w.fault(op, lane, Diagnostic::X1,
                      "cp.async.mbarrier.arrive needs an mbarrier in this CTA's shared memory");
     if (op.e && !mbarrier_add_pending(w, op, lane, *target, offset)) return Step::fault;
     const uint64_t clock = std::max(w.clock, async_state(w).cp_async.last_clock(static_cast<uint32_t>(lane)));

@@ -14,7 +14,7 @@ namespace {
 
 bool whole_warp(Warp& w, const Op& op, uint32_t lanes) {
   if (lanes == kAllLanes) return true;
-  w.fault(op, -1, FaultKind::barrier,
+  w.fault(op, -1, Diagnostic::C3,
           fmt::format(
               "an .aligned matrix instruction was executed by lanes {:#010x}: expected all 32 of the warp",
               lanes));

@@ -83,12 +83,12 @@ static void store_image(Cta& target, uint32_t offset, const MbarrierState& s) {
 
 MbarrierInfo* mbarrier_at(Warp& issuer, const Op& op, int lane, Cta& target, uint32_t offset) {
   if (target.exited() && &target != issuer.cta) {
-    issuer.fault(op, lane, FaultKind::barrier,
+    issuer.fault(op, lane, Diagnostic::B10,
                  fmt::format("remote mbarrier operation on cluster CTA {}, which has exited", target.rank));
     return nullptr;
   }
   if (offset % 8 != 0) {
-    issuer.fault(op, lane, FaultKind::misaligned,
+    issuer.fault(op, lane, Diagnostic::B1,
                  place(issuer, target, offset) + " is misaligned: expected a multiple of 8");
     return nullptr;
   }
@@ -100,7 +100,7 @@ MbarrierInfo* mbarrier_at(Warp& issuer, const Op& op, int lane, Cta& target, uin
       return nullptr;
     }
     const char* state = it == target.mbarriers.end() ? "uninitialised" : "invalidated";
-    issuer.fault(op, lane, FaultKind::barrier,
+    issuer.fault(op, lane, Diagnostic::B1,
                  fmt::format("operation on an {} {}: expected mbarrier.init before", state,
                              place(issuer, target, offset)));
     return nullptr;
@@ -110,7 +110,7 @@ MbarrierInfo* mbarrier_at(Warp& issuer, const Op& op, int lane, Cta& target, uin
   std::memcpy(&image, target.smem + offset, 8);
   if (image != mbarrier_image(info.state)) {
     issuer.fault(
-        op, lane, FaultKind::barrier,
+        op, lane, Diagnostic::B2,
         fmt::format("the 8 bytes of a live {} were overwritten by an ordinary store or a copy: expected "
                     "0x{:016x}, found 0x{:016x} (use mbarrier.inval before reusing the memory)",
                     place(issuer, target, offset), mbarrier_image(info.state), image));
@@ -123,14 +123,14 @@ bool mbarrier_init(Warp& issuer, const Op& op, int lane, uint32_t offset, uint32
   Cta& cta = *issuer.cta;
   if (!image_bytes(issuer, op, lane, cta, offset, AccessKind::store)) return false;  // fresh bytes are fine
   if (count < 1 || count > kMbarrierCountMax) {
-    issuer.fault(op, lane, FaultKind::barrier,
+    issuer.fault(op, lane, Diagnostic::X3,
                  fmt::format("mbarrier.init with count {}: expected 1 to {}", count, kMbarrierCountMax));
     return false;
   }
   MbarrierInfo& info = cta.mbarriers[offset];
   if (info.live) {
     issuer.fault(
-        op, lane, FaultKind::barrier,
+        op, lane, Diagnostic::B2,
         fmt::format("mbarrier.init of a live object at shared address 0x{:x} (initialised at line {}): "
                     "expected mbarrier.inval before",
                     offset, info.init_line));
@@ -151,7 +151,7 @@ bool mbarrier_inval(Warp& issuer, const Op& op, int lane, uint32_t offset) {
   if (!info) return false;
   if (!info->waiters.empty() || info->in_flight != 0) {
     issuer.fault(
-        op, lane, FaultKind::barrier,
+        op, lane, Diagnostic::B2,
         fmt::format("mbarrier.inval of an object in use: {} waiters, {} bytes of copies in flight; {}",
                     info->waiters.splits.size(), info->in_flight, mbarrier_text(cta, offset)));
     return false;
@@ -168,7 +168,7 @@ static bool settle(Warp& issuer, const Op& op, int lane, Cta& target, uint32_t o
   if (!completed) return true;
   if (info.in_flight != 0) {
     issuer.fault(
-        op, lane, FaultKind::barrier,
+        op, lane, Diagnostic::B5,
         fmt::format("phase {} of {} completed while {} bytes of copies issued for it are undelivered: "
                     "expect-tx is too small or comes after the completing arrival",
                     info.state.phase - 1, place(issuer, target, offset), info.in_flight));
@@ -205,7 +205,8 @@ static bool refuse(Warp& issuer, const Op& op, int lane, Cta& target, uint32_t o
     case MbarrierError::none:
       break;
   }
-  issuer.fault(op, lane, FaultKind::barrier, fmt::format("{}: {}", place(issuer, target, offset), text));
+  const Diagnostic id = error == MbarrierError::tx_range ? Diagnostic::B5 : Diagnostic::B3;
+  issuer.fault(op, lane, id, fmt::format("{}: {}", place(issuer, target, offset), text));
   return false;
 }
 
@@ -215,7 +216,7 @@ bool mbarrier_arrive(Warp& issuer, const Op& op, int lane, Cta& target, uint32_t
   if (!info) return false;
   if (arrival.count < 1 || arrival.count > kMbarrierCountMax) {
     issuer.fault(
-        op, lane, FaultKind::barrier,
+        op, lane, Diagnostic::X3,
         fmt::format("mbarrier arrival with count {}: expected 1 to {}", arrival.count, kMbarrierCountMax));
     return false;
   }
@@ -233,7 +234,7 @@ bool mbarrier_add_pending(Warp& issuer, const Op& op, int lane, Cta& target, uin
   if (!info) return false;
   if (info->state.pending == kMbarrierCountMax) {
     issuer.fault(
-        op, lane, FaultKind::barrier,
+        op, lane, Diagnostic::B3,
         fmt::format("{}: pending count exceeds {}", place(issuer, target, offset), kMbarrierCountMax));
     return false;
   }

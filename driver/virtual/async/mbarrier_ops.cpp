@@ -22,14 +22,14 @@ constexpr uint32_t kSink = 32;  // no token is wanted
 Cta* target_of(Warp& w, const Op& op, int lane, uint32_t& offset) {
   const uint64_t address = w.reg<uint64_t>(op.a)[lane] + op.imm;
   if ((op.e & kGeneric) && (address & kWindowMask) != kSharedWindow) {
-    w.fault(op, lane, FaultKind::illegal_address,
+    w.fault(op, lane, Diagnostic::X1,
             fmt::format("mbarrier address 0x{:x} is generic and does not lie in shared memory", address));
     return nullptr;
   }
   Cta* target = shared_target(w, op, lane, static_cast<uint32_t>(address), offset);
   if (!target) return nullptr;
   if (target != w.cta && !(op.e & kRemote)) {
-    w.fault(op, lane, FaultKind::barrier,
+    w.fault(op, lane, Diagnostic::B10,
             fmt::format(
                 "mbarrier address 0x{:x} lies in cluster CTA {}, expected the executing CTA {}: only arrive, "
                 "expect_tx and complete_tx reach other CTAs, with .shared::cluster",
@@ -90,7 +90,7 @@ Step arrive(Warp& w, const Op& op, uint32_t lanes) {
     if (!target) return false;
     const uint64_t clock = effect_clock(w, *target);
     if (target != w.cta && !(op.e & kSink)) {
-      w.fault(op, lane, FaultKind::barrier,
+      w.fault(op, lane, Diagnostic::B10,
               "an arrival on another CTA's mbarrier returns no state: expected `_`");
       return false;
     }
@@ -129,7 +129,7 @@ bool phase_done(Warp& w, const Op& op, int lane, const MbarrierState& s, uint32_
   if (kParity) {
     const uint32_t parity = w.reg<uint32_t>(op.b)[lane];
     if (parity > 1) {
-      w.fault(op, lane, FaultKind::barrier, fmt::format("mbarrier phase parity {}: expected 0 or 1", parity));
+      w.fault(op, lane, Diagnostic::X3, fmt::format("mbarrier phase parity {}: expected 0 or 1", parity));
       ok = false;
     }
     return mbarrier_parity_done(s, parity);
@@ -138,7 +138,7 @@ bool phase_done(Warp& w, const Op& op, int lane, const MbarrierState& s, uint32_
   const uint64_t current = s.phase & ((uint64_t{1} << 44) - 1);
   if (phase != current && phase + 1 != current) {
     w.fault(
-        op, lane, FaultKind::barrier,
+        op, lane, Diagnostic::B6,
         fmt::format(
             "wait on phase {} of the mbarrier at shared address 0x{:x}, whose current phase is {}: expected "
             "the current or the preceding one",

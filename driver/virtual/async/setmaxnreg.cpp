@@ -22,7 +22,7 @@ Step setmaxnreg(Warp& w, const Op& op, uint32_t lanes) {
   Cta& cta = *w.cta;
   const uint32_t count = op.a;
   const bool inc = op.e;
-  const auto fault = [&](const std::string& what) { return w.fault(op, -1, FaultKind::barrier, what); };
+  const auto fault = [&](const std::string& what) { return w.fault(op, -1, Diagnostic::C8, what); };
   if (lanes != w.live())
     return fault(
         fmt::format("divergent setmaxnreg: executed by lanes 0x{:08x}, expected all live lanes 0x{:08x}",

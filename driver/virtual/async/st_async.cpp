@@ -31,8 +31,7 @@ struct LaneWrite {
 Cta* locate(Warp& w, const Op& op, int lane, uint64_t address, uint32_t& offset) {
   if ((address & kWindowMask) == kSharedWindow) address &= ~kWindowMask;
   if (address >> 32) {
-    w.fault(op, lane, FaultKind::illegal_address,
-            fmt::format("address {:#x} does not lie in shared memory", address));
+    w.fault(op, lane, Diagnostic::X1, fmt::format("address {:#x} does not lie in shared memory", address));
     return nullptr;
   }
   return shared_target(w, op, lane, static_cast<uint32_t>(address), offset);
@@ -43,7 +42,7 @@ Step st_async(Warp& w, const Op& op, uint32_t lanes) {
   const uint32_t bytes = s.count * s.element;
   Cluster* cluster = w.cta->cluster;
   if (cluster->cta_count() == 1)
-    return w.fault(op, -1, FaultKind::illegal_instruction,
+    return w.fault(op, -1, Diagnostic::A6,
                    "st.async and red.async need a cluster of more than one CTA: this one has 1");
   std::vector<LaneWrite> writes;
   for (uint32_t rest = lanes; rest; rest &= rest - 1) {
@@ -57,7 +56,7 @@ Step st_async(Warp& w, const Op& op, uint32_t lanes) {
     if (!write.target) return Step::fault;
     if (data != write.target)
       return w.fault(
-          op, lane, FaultKind::illegal_address,
+          op, lane, Diagnostic::A6,
           fmt::format("destination in CTA rank {} but mbarrier in CTA rank {}: expected the same CTA",
                       data->rank, write.target->rank));
     write.to = resolve_shared(w, op, lane, *data, offset,

@@ -24,7 +24,7 @@ bool open_box(Warp& w, const Op& op, int lane, TensorBox& box) {
   TensorMap map;
   std::memcpy(&map, p, sizeof map);
   if (!is_intact(map)) {
-    w.fault(op, lane, FaultKind::illegal_instruction,
+    w.fault(op, lane, Diagnostic::A1,
             fmt::format("the 128 bytes at {:#x} are no tensor map: expected magic {:#010x}, got {:#010x}",
                         address, kTensorMapMagic, map.magic));
     return false;
@@ -33,7 +33,7 @@ bool open_box(Warp& w, const Op& op, int lane, TensorBox& box) {
   for (int d = 0; d < o.dimensions; ++d) start[d] = w.reg<int32_t>(o.coordinates[d])[lane];
   const std::string why = box.set(map, start, o.dimensions);
   if (why.empty()) return true;
-  w.fault(op, lane, FaultKind::unsupported, fmt::format("tensor copy by the map at {:#x}: {}", address, why));
+  w.fault(op, lane, Diagnostic::X8, fmt::format("tensor copy by the map at {:#x}: {}", address, why));
   return false;
 }
 
@@ -147,7 +147,7 @@ Step store_one(Warp& w, const Op& op, int lane) {
   for (int d = 0; d < box.map.rank(); ++d)
     if (box.start[d] < 0)
       return w.fault(
-          op, lane, FaultKind::illegal_address,
+          op, lane, Diagnostic::A1,
           fmt::format("tensor store with coordinate {} = {}: expected 0 or more", d, box.start[d]));
   const bool reduces = op.e != 0;
   atomics::ReduceFunction reduce = nullptr;
@@ -157,7 +157,7 @@ Step store_one(Warp& w, const Op& op, int lane) {
     reduce = atomics::reduce_function(kind, reduce_type(box.map.type, kind),
                                       box.map.type == TensorMapType::kF32Ftz);
     if (!reduce)
-      return w.fault(op, lane, FaultKind::illegal_instruction,
+      return w.fault(op, lane, Diagnostic::A1,
                      fmt::format("this tensor reduction does not exist for elements of type code {}",
                                  static_cast<int>(box.map.type)));
   }

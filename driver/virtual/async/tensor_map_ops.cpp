@@ -102,7 +102,7 @@ Step replace(Warp& w, const Op& op, uint32_t lanes) {
     const bool blank = std::all_of(p, p + sizeof map, [](std::byte b) { return b == std::byte{0}; });
     if (!blank && !is_intact(map))
       return w.fault(
-          op, lane, FaultKind::illegal_instruction,
+          op, lane, Diagnostic::X3,
           fmt::format(
               "tensormap.replace on 128 bytes that are neither a tensor map (magic {:#010x}, expected "
               "{:#010x}) nor zero",
@@ -111,7 +111,7 @@ Step replace(Warp& w, const Op& op, uint32_t lanes) {
       for (int d = 0; d < 5; ++d) map.global_dim[d] = map.box_dim[d] = map.element_stride[d] = 1;
     const uint64_t value = op.c == 8 ? w.reg<uint64_t>(op.b)[lane] : w.reg<uint32_t>(op.b)[lane];
     const std::string why = patch(map, static_cast<Field>(op.e), op.f & 0xFF, value);
-    if (!why.empty()) return w.fault(op, lane, FaultKind::illegal_instruction, why);
+    if (!why.empty()) return w.fault(op, lane, Diagnostic::X3, why);
     seal(map);
     std::memcpy(p, &map, sizeof map);
   }
@@ -123,7 +123,7 @@ Step replace(Warp& w, const Op& op, uint32_t lanes) {
 Step cp_fenceproxy(Warp& w, const Op& op, uint32_t lanes) {
   if (lanes != w.live())
     return w.fault(
-        op, -1, FaultKind::barrier,
+        op, -1, Diagnostic::C3,
         fmt::format(
             "tensormap.cp_fenceproxy.aligned executed by lanes {:#010x}: expected all live lanes {:#010x}",
             lanes, w.live()));

@@ -37,11 +37,11 @@ struct Wgmma {
 bool is_warpgroup_wide(Warp& w, const Op& op, uint32_t lanes) {
   if (lanes == kAllLanes && w.live() == kAllLanes && (w.id | 3) < w.cta->warps.size()) return true;
   if ((w.id | 3) >= w.cta->warps.size())
-    w.fault(op, -1, FaultKind::barrier,
+    w.fault(op, -1, Diagnostic::W6,
             fmt::format("wgmma by warp {} of a CTA of {} warps: a warpgroup is 4 contiguous warps", w.id,
                         w.cta->warps.size()));
   else
-    w.fault(op, -1, FaultKind::barrier,
+    w.fault(op, -1, Diagnostic::W6,
             fmt::format("wgmma executed by lanes {:#010x}: expected all 32 lanes of the warp", lanes));
   return false;
 }
@@ -51,7 +51,7 @@ bool uniform_descriptor(Warp& w, const Op& op, uint32_t slot, const char* which,
   out = values[0];
   for (uint32_t i = 1; i < kLanes; ++i)
     if (values[i] != out) {
-      w.fault(op, static_cast<int>(i), FaultKind::illegal_instruction,
+      w.fault(op, static_cast<int>(i), Diagnostic::W6,
               fmt::format("matrix descriptor of {} differs between lanes of the warp: {:#018x} and {:#018x}",
                           which, out, values[i]));
       return false;
@@ -67,7 +67,7 @@ bool agrees_with_warpgroup(Warp& w, const Op& op, uint64_t a, uint64_t b, bool a
     leader.wgmma_issued.push_back({&op, a, b, 0, accumulate});
   auto& issued = leader.wgmma_issued[number - leader.wgmma_first];
   if (issued.op != &op || issued.a != a || issued.b != b || issued.accumulate != accumulate) {
-    w.fault(op, -1, FaultKind::barrier,
+    w.fault(op, -1, Diagnostic::W6,
             issued.op != &op ? fmt::format("warpgroup divergence: wgmma number {} is at line {} in another "
                                            "warp, at line {} in this one",
                                            number, issued.op->line, op.line)
@@ -90,7 +90,7 @@ bool gather(Warp& w, const Op& op, const char* which, uint64_t bits, bool transp
   MatrixDescriptor d;
   const std::string why = d.set(bits);
   if (!why.empty()) {
-    w.fault(op, -1, FaultKind::illegal_instruction, fmt::format("operand {}: {}", which, why));
+    w.fault(op, -1, Diagnostic::W7, fmt::format("operand {}: {}", which, why));
     return false;
   }
   const Cta& cta = *w.cta;
@@ -111,13 +111,13 @@ bool gather(Warp& w, const Op& op, const char* which, uint64_t bits, bool transp
                  : gather_k_major(d, cta.smem, first, rows, split_pairs, out, check))
     return true;
   if (bad < kSharedReserved || bad + 16 > cta.smem_end)
-    w.fault(op, -1, FaultKind::illegal_address,
+    w.fault(op, -1, Diagnostic::W7,
             fmt::format("operand {} of wgmma (descriptor {:#018x}) reads 16 bytes at shared address "
                         "{:#x}: shared memory is [{:#x}, {:#x})",
                         which, bits, bad, kSharedReserved, cta.smem_end));
   else
     w.fault(
-        op, -1, FaultKind::never_written,
+        op, -1, Diagnostic::W8,
         fmt::format("operand {} of wgmma (descriptor {:#018x}) reads never-written shared memory at {:#x}",
                     which, bits, bad));
   return false;
@@ -165,7 +165,7 @@ Step mma_async(Warp& w, const Op& op, uint32_t lanes) {
   if (g.scale_d) {
     const uint32_t scale = w.pred(g.scale_d);
     if (scale != 0 && scale != kAllLanes)
-      return w.fault(op, __builtin_ctz(~scale), FaultKind::illegal_instruction,
+      return w.fault(op, __builtin_ctz(~scale), Diagnostic::W6,
                      fmt::format("scale-d differs between lanes of the warp: {:#010x}", scale));
     shape.accumulate = scale != 0;
   }

@@ -36,25 +36,29 @@ const char* verb(AccessKind kind) {
   return "";
 }
 
-std::byte* refuse(Warp& w, const Op& op, int lane, FaultKind kind, const char* head, uint64_t address,
+std::byte* refuse(Warp& w, const Op& op, int lane, Diagnostic id, const char* head, uint64_t address,
                   const Access& access, const std::string& where) {
-  w.fault(op, lane, kind,
+  if (access.proxy == Proxy::async) {
+    if (id == Diagnostic::X1) id = Diagnostic::A2;
+    if (id == Diagnostic::X2) id = Diagnostic::A1;
+  }
+  w.fault(op, lane, id,
           fmt::format("{}: {} {} bytes at {:#x}: {}", head, verb(access.kind), access.size, address, where));
   return nullptr;
 }
 std::byte* out_of_bounds(Warp& w, const Op& op, int lane, uint64_t address, const Access& access,
                          const std::string& where) {
-  return refuse(w, op, lane, FaultKind::illegal_address, "illegal address", address, access, where);
+  return refuse(w, op, lane, Diagnostic::X1, "illegal address", address, access, where);
 }
 bool misaligned(Warp& w, const Op& op, int lane, uint64_t address, const Access& access) {
   if ((address & (access.alignment - 1)) == 0) return false;
-  refuse(w, op, lane, FaultKind::misaligned, "misaligned address", address, access,
+  refuse(w, op, lane, Diagnostic::X2, "misaligned address", address, access,
          fmt::format("expected a multiple of {}", access.alignment));
   return true;
 }
 void unwritten(Warp& w, const Op& op, int lane, uint64_t address, const Access& access, uint64_t at,
                const std::string& where) {
-  refuse(w, op, lane, FaultKind::never_written, "load of never-written memory", address, access,
+  refuse(w, op, lane, Diagnostic::M6, "load of never-written memory", address, access,
          fmt::format("byte {:#x} was never written; {}", at, where));
 }
 
@@ -145,14 +149,14 @@ Cta* shared_target(Warp& w, const Op& op, int lane, uint32_t address, uint32_t& 
   if (rank_bits == 0) return w.cta;
   Cluster& cluster = *w.cta->cluster;
   if (rank_bits > cluster.cta_count()) {
-    w.fault(op, lane, FaultKind::illegal_address,
+    w.fault(op, lane, Diagnostic::C7,
             fmt::format("shared::cluster address {:#x} names CTA rank {} of a cluster of {}", address,
                         rank_bits - 1, cluster.cta_count()));
     return nullptr;
   }
   Cta* target = cluster.ctas[rank_bits - 1].get();
   if (target->exited() && target != w.cta) {
-    w.fault(op, lane, FaultKind::illegal_address,
+    w.fault(op, lane, Diagnostic::C6,
             fmt::format("shared::cluster address {:#x} lies in CTA rank {}, which has exited", address,
                         rank_bits - 1));
     return nullptr;

@@ -72,7 +72,7 @@ Step call(Warp& w, const Op& op, uint32_t lanes) {
     const uint64_t first = targets[__builtin_ctz(lanes)];
     callee = s.frame->code->program->code_at(first);
     if (!callee)
-      return w.fault(op, __builtin_ctz(lanes), FaultKind::illegal_instruction,
+      return w.fault(op, __builtin_ctz(lanes), Diagnostic::X3,
                      fmt::format("indirect call of 0x{:x}, which is not a function of this module", first));
     group = 0;
     for (uint32_t m = lanes; m; m &= m - 1)
@@ -81,14 +81,14 @@ Step call(Warp& w, const Op& op, uint32_t lanes) {
   const isa::Function& f = *callee->function;
   if (site.arguments.size() != f.params.size() || site.results.size() != f.returns.size())
     return w.fault(
-        op, -1, FaultKind::illegal_instruction,
+        op, -1, Diagnostic::X3,
         fmt::format("call of '{}' with {} arguments and {} results; it takes {} and returns {}", f.name,
                     site.arguments.size(), site.results.size(), f.params.size(), f.returns.size()));
   Frame* caller = s.frame;
   Frame* frame = enter_frame(w, *callee, &op, caller);
   if (!frame)
     return w.fault(
-        op, -1, FaultKind::illegal_instruction,
+        op, -1, Diagnostic::X3,
         fmt::format("calls nest too deep: more than {} bytes of local memory a thread", kLocalMax));
   for (size_t i = 0; i < site.arguments.size(); ++i)
     copy_value(w, *caller, site.arguments[i], *frame, place_of(*callee, *f.params[i]),

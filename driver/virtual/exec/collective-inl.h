@@ -31,7 +31,7 @@ inline std::string describe_rendezvous(const Split& split) {
 inline Step check_members(Warp& w, const Op& op, uint32_t lanes, uint32_t members) {
   if (const uint32_t outside = lanes & ~members)
     return w.fault(
-        op, std::countr_zero(outside), FaultKind::barrier,
+        op, std::countr_zero(outside), Diagnostic::C4,
         fmt::format("executing lanes 0x{:08x} are not in the member mask 0x{:08x}", outside, members));
   return Step::next;
 }

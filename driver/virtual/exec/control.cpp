@@ -115,7 +115,7 @@ Step brx_idx(Warp& w, const Op& op, uint32_t lanes) {
   for (uint32_t m = lanes; m; m &= m - 1)
     if (index[__builtin_ctz(m)] >= table.size())
       return w.fault(
-          op, __builtin_ctz(m), FaultKind::illegal_instruction,
+          op, __builtin_ctz(m), Diagnostic::X3,
           fmt::format("brx.idx index {} of a table with {} targets", index[__builtin_ctz(m)], table.size()));
   uint32_t same = 0;
   for (uint32_t m = lanes; m; m &= m - 1)

@@ -122,11 +122,11 @@ void Engine::Impl::run() {
     if (moved) active->last_progress = now;
     if (cluster && spin_limit > 0 &&
         now - active->last_progress > std::chrono::duration<double>(spin_limit)) {
-      grid.record(
-          {FaultKind::timeout,
-           fmt::format("timeout: every running cluster of kernel {} has only been spinning for {} s of wall "
-                       "time (PTXOPS_VIRTUAL_SPIN_LIMIT)",
-                       grid.kernel().name, spin_limit)});
+      grid.report(
+          Diagnostic::X5,
+          fmt::format("timeout: every running cluster of kernel {} has only been spinning for {} s of "
+                      "wall time (PTXOPS_VIRTUAL_SPIN_LIMIT)",
+                      grid.kernel().name, spin_limit));
       lock.unlock();
       cluster.reset();
       lock.lock();
@@ -165,7 +165,7 @@ Engine::~Engine() {
   {
     std::lock_guard lock(impl_->mutex);
     impl_->stop = true;
-    for (auto& active : impl_->grids) active->grid->record({FaultKind::timeout, "the process ended"});
+    for (auto& active : impl_->grids) active->grid->report(Diagnostic::X5, "the process ended");
   }
   impl_->work.notify_all();
   for (auto& worker : impl_->workers) worker.join();
@@ -234,7 +234,10 @@ void Engine::submit(LaunchDesc desc, std::function<void(const LaunchResult&)> do
     const Allocation* a = d.memory->allocate(d.device, d.params.size(), "kernel parameters", false);
     if (!a) {
       LaunchResult result;
-      result.fault = {FaultKind::illegal_address, "no device memory for the kernel's parameters"};
+      Finding f;
+      f.id = Diagnostic::X1;
+      f.what = "no device memory for the kernel's parameters";
+      result.fault = Fault(std::move(f));
       grid.done(result);
       return;
     }

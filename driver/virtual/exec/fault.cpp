@@ -4,45 +4,94 @@
 
 namespace ptxops::virt {
 
-const char* name(FaultKind kind) {
-  switch (kind) {
-    case FaultKind::none:
-      return "none";
-    case FaultKind::illegal_address:
-      return "illegal address";
-    case FaultKind::misaligned:
-      return "misaligned address";
-    case FaultKind::never_written:
-      return "read of never-written memory";
-    case FaultKind::illegal_instruction:
-      return "illegal instruction";
-    case FaultKind::barrier:
-      return "barrier misuse";
-    case FaultKind::deadlock:
-      return "deadlock";
-    case FaultKind::timeout:
-      return "timeout";
-    case FaultKind::trap:
-      return "trap";
-    case FaultKind::unsupported:
-      return "unsupported";
+FaultKind kind_of(Diagnostic id) {
+  using enum Diagnostic;
+  switch (id) {
+    case X1:
+    case X6:
+    case A2:
+    case C6:
+    case C7:
+      return FaultKind::illegal_address;
+    case X2:
+      return FaultKind::misaligned;
+    case M6:
+    case W8:
+      return FaultKind::never_written;
+    case X3:
+    case W7:
+    case A1:
+    case A6:
+      return FaultKind::illegal_instruction;
+    case X4:
+    case B4:
+      return FaultKind::deadlock;
+    case X5:
+      return FaultKind::timeout;
+    case X7:
+      return FaultKind::trap;
+    case X8:
+      return FaultKind::unsupported;
+    case W6:
+    case B1:
+    case B2:
+    case B3:
+    case B5:
+    case B6:
+    case B6P:
+    case B7:
+    case B10:
+    case C1:
+    case C2:
+    case C3:
+    case C4:
+    case C5:
+    case C8:
+      return FaultKind::barrier;
+    default:
+      return FaultKind::race;
   }
-  return "unknown";
 }
 
-Step Warp::fault(const Op& op, int lane, FaultKind kind, const std::string& what) {
-  Grid& grid = *cta->cluster->grid;
-  const Dim3& block = grid.desc.block;
-  std::string text = fmt::format("{}: {}\n  kernel {}, CTA ({},{},{}), warp {}", name(kind), what,
-                                 grid.kernel().name, cta->id.x, cta->id.y, cta->id.z, id);
+Fault::Fault(Finding f) : kind(kind_of(f.id)), id(f.id), finding(std::move(f)), text(to_text(finding)) {}
+
+Site site_of(const Warp& w, const Op& op, int lane, std::string action, std::string_view proxy) {
+  const Grid& grid = *w.cta->cluster->grid;
+  Site s;
+  s.cta = {w.cta->id.x, w.cta->id.y, w.cta->id.z};
+  s.warp = static_cast<int>(w.id);
+  s.lane = lane;
+  s.line = op.line;
+  s.source = grid.desc.program->source_line(op.line);
+  s.action = std::move(action);
+  s.proxy = proxy;
   if (lane >= 0) {
-    const uint32_t thread = id * kLanes + static_cast<uint32_t>(lane);
-    text += fmt::format(", lane {}, thread ({},{},{})", lane, thread % block.x, thread / block.x % block.y,
-                        thread / block.x / block.y);
+    const Dim3& block = grid.desc.block;
+    const uint32_t thread = w.id * kLanes + static_cast<uint32_t>(lane);
+    s.thread =
+        fmt::format("({},{},{})", thread % block.x, thread / block.x % block.y, thread / block.x / block.y);
   }
-  text += fmt::format("\n  line {}: {}", op.line, grid.desc.program->source_line(op.line));
-  grid.record({kind, std::move(text)});
+  return s;
+}
+
+Step Warp::fault(const Op& op, int lane, Diagnostic id, const std::string& what) {
+  Grid& grid = *cta->cluster->grid;
+  Finding f;
+  f.id = id;
+  f.kernel = grid.kernel().name;
+  f.what = what;
+  f.sites[0] = site_of(*this, op, lane, "executes", "");
+  f.site_count = 1;
+  grid.record(Fault(std::move(f)));
   return Step::fault;
+}
+
+void Grid::report(Diagnostic id, std::string what) {
+  Finding f;
+  f.id = id;
+  f.kernel = kernel().name;
+  f.what = std::move(what);
+  record(Fault(std::move(f)));
 }
 
 void Grid::record(Fault fault) {

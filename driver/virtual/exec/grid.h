@@ -42,7 +42,8 @@ struct Grid {
   std::vector<uint64_t> durations;  // modelled cycles, by cluster index
 
   const Kernel& kernel() const { return *desc.kernel; }
-  void record(Fault fault);  // the first one wins; aborts the grid
+  void record(Fault fault);                      // the first one wins; aborts the grid
+  void report(Diagnostic id, std::string what);  // of the grid as a whole
   Fault take_fault();
 
  private:
@@ -52,6 +53,9 @@ struct Grid {
 
 // Builds cluster number `index` of the grid with its CTAs, warps and register frames.
 std::unique_ptr<Cluster> make_cluster(Grid& grid, uint64_t index);
+
+// The side of a finding that `w` is, executing `op`.
+Site site_of(const Warp& w, const Op& op, int lane, std::string action, std::string_view proxy);
 
 enum class ClusterState { finished, spinning, aborted };
 // Runs the cluster until it finishes, faults, or only spins (then another cluster may have to run first).

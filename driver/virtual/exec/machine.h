@@ -14,6 +14,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "driver/virtual/check/diagnostic.h"
 #include "driver/virtual/exec/op.h"
 #include "driver/virtual/time/calendar.h"
 
@@ -45,6 +46,7 @@ inline constexpr uint32_t kSharedOptinMax = 232448;  // 227 KB: what a CTA may h
 
 // ---- Faults
 // ----------------------------------------------------------------------------------------------------
+// What kind of failure a finding is: decides the driver's error code.
 enum class FaultKind : uint8_t {
   none,
   illegal_address,
@@ -52,18 +54,25 @@ enum class FaultKind : uint8_t {
   never_written,
   illegal_instruction,
   barrier,
+  race,
   deadlock,
   timeout,
   trap,
   unsupported
 };
-const char* name(FaultKind);
+FaultKind kind_of(Diagnostic);
 struct Fault {
   FaultKind kind = FaultKind::none;
-  std::string text;  // complete report: what, kernel, CTA, warp, lane, line, source, address
+  Diagnostic id{};  // where kind is not none
+  Finding finding;
+  std::string text;  // the finding as a report
+
+  Fault() = default;
+  explicit Fault(Finding finding);
 };
 
-// How strictly memory is judged (environment PTXOPS_CHECK). `full` also reports loads of never-written bytes.
+// How strictly a launch is judged (environment PTXOPS_CHECK). `full` also reports races, missing fences,
+// lifetimes and uses of never-written bytes (check/).
 enum class CheckLevel : uint8_t { off, bounds, full };
 
 // ---- Waiting
@@ -191,7 +200,7 @@ struct Warp {
   ~Warp();
 
   // Records a fault for `op`; `lane` is -1 where no single lane is to blame.
-  Step fault(const Op& op, int lane, FaultKind kind, const std::string& what);
+  Step fault(const Op& op, int lane, Diagnostic id, const std::string& what);
   // Puts the running split to sleep on `list`; return Step::block or Step::sleep afterwards.
   void wait_on(WaitList& list, WaitKind kind, std::string (*describe)(const Split&), uint64_t a = 0,
                uint64_t b = 0);

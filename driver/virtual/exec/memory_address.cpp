@@ -84,7 +84,7 @@ template <class T, bool kGeneric>
 bool shared_offset(Warp& w, const Op& op, uint32_t lane, T address, uint32_t& offset) {
   const uint64_t window = kGeneric ? kSharedWindow : 0;
   if (((address ^ window) & kWindowMask) != 0 || (uint64_t{address} - window) >> 32 != 0) {
-    w.fault(op, static_cast<int>(lane), FaultKind::illegal_address,
+    w.fault(op, static_cast<int>(lane), Diagnostic::X1,
             fmt::format("address {:#x} does not lie in shared memory", address));
     return false;
   }
@@ -101,7 +101,7 @@ Step mapa(Warp& w, const Op& op, uint32_t lanes) {
     uint32_t offset;
     if (!shared_offset<T, kGeneric>(w, op, i, w.reg<T>(op.a)[i], offset)) return Step::fault;
     if (rank >= count)
-      return w.fault(op, static_cast<int>(i), FaultKind::illegal_address,
+      return w.fault(op, static_cast<int>(i), Diagnostic::X1,
                      fmt::format("mapa to CTA rank {} of a cluster of {}", rank, count));
     offset = (offset & ((1u << kClusterRankShift) - 1)) | (rank + 1) << kClusterRankShift;
     w.reg<T>(op.d)[i] = static_cast<T>(kGeneric ? kSharedWindow + offset : offset);
@@ -117,7 +117,7 @@ Step getctarank(Warp& w, const Op& op, uint32_t lanes) {
     if (!shared_offset<T, kGeneric>(w, op, i, w.reg<T>(op.a)[i], offset)) return Step::fault;
     const uint32_t rank_bits = offset >> kClusterRankShift;
     if (rank_bits > w.cta->cluster->cta_count())
-      return w.fault(op, static_cast<int>(i), FaultKind::illegal_address,
+      return w.fault(op, static_cast<int>(i), Diagnostic::X1,
                      fmt::format("getctarank of {:#x}, which names CTA rank {} of a cluster of {}", offset,
                                  rank_bits - 1, w.cta->cluster->cta_count()));
     w.reg<uint32_t>(op.d)[i] = rank_bits ? rank_bits - 1 : w.cta->rank;
@@ -151,7 +151,7 @@ Step prefetch(Warp& w, const Op& op, uint32_t lanes) {
     if (space_of(op) == Space::local || window == kLocalWindow || window == kSharedWindow) continue;
     const Allocation* a = w.cta->cluster->grid->desc.memory->find(address);
     if (!a)
-      return w.fault(op, i, FaultKind::illegal_address,
+      return w.fault(op, i, Diagnostic::X1,
                      fmt::format("prefetch of {:#x}: {}", address,
                                  w.cta->cluster->grid->desc.memory->describe(address)));
     charge_global(*w.cta->cluster->grid, address, 1);
@@ -170,7 +170,7 @@ Step prefetch_tensormap(Warp& w, const Op& op, uint32_t lanes) {
     TensorMap map;
     std::memcpy(&map, p, sizeof map);
     if (!is_intact(map))
-      return w.fault(op, i, FaultKind::illegal_instruction, fmt::format("no tensor map at {:#x}", address));
+      return w.fault(op, i, Diagnostic::X3, fmt::format("no tensor map at {:#x}", address));
   }
   return Step::next;
 }
@@ -194,7 +194,7 @@ Step applypriority(Warp& w, const Op& op, uint32_t lanes) {
     const uint64_t address = w.reg<uint64_t>(op.a)[i] + op.imm;
     const Allocation* a = w.cta->cluster->grid->desc.memory->find(address);
     if (!a || address % 128)
-      return w.fault(op, i, a ? FaultKind::misaligned : FaultKind::illegal_address,
+      return w.fault(op, i, a ? Diagnostic::X2 : Diagnostic::X1,
                      fmt::format("applypriority of 128 bytes at {:#x}: {}", address,
                                  a ? "expected a multiple of 128"
                                    : w.cta->cluster->grid->desc.memory->describe(address)));

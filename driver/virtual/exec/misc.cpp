@@ -13,11 +13,11 @@ namespace {
 constexpr uint64_t kNanosleepMax = 1'000'000;  // the architecture's bound: one millisecond
 
 Step trap(Warp& w, const Op& op, uint32_t lanes) {
-  return w.fault(op, std::countr_zero(lanes), FaultKind::trap, "trap executed");
+  return w.fault(op, std::countr_zero(lanes), Diagnostic::X7, "trap executed");
 }
 
 Step breakpoint(Warp& w, const Op& op, uint32_t lanes) {
-  return w.fault(op, std::countr_zero(lanes), FaultKind::trap, "brkpt executed without a debugger attached");
+  return w.fault(op, std::countr_zero(lanes), Diagnostic::X7, "brkpt executed without a debugger attached");
 }
 
 // Nothing counts performance-monitor events here: firing one has no architectural effect.

@@ -131,23 +131,35 @@ bool wake_spuriously(Cluster& c) {
   return any;
 }
 
-std::string describe_sleepers(const Cluster& c) {
-  std::string text;
-  const Program& program = *c.grid->desc.program;
+// Everybody sleeps: who waits for what. Its sites are two of the sleepers, those at an mbarrier first.
+Finding deadlock_of(const Cluster& c) {
   constexpr int kMost = 64;
+  Finding f;
+  f.id = Diagnostic::X4;
+  f.kernel = c.grid->kernel().name;
+  f.what = "deadlock: every warp of the cluster waits, and nothing is left that could wake one";
+  std::string text;
   int count = 0;
   for (const auto& cta : c.ctas)
     for (const auto& w : cta->warps)
       for (const Split* s : w->splits) {
+        const bool named = s->waiting != WaitKind::none;
+        const Op& op = named ? *s->asleep_in : *s->pc;
+        const std::string why = named && s->describe ? s->describe(*s) : "waiting for its own lanes";
+        Site site = site_of(*w, op, -1, why, "");
+        const bool at_mbarrier = s->waiting == WaitKind::mbarrier;
+        if (at_mbarrier && f.id != Diagnostic::B4) {
+          f.id = Diagnostic::B4;
+          f.site_count = 0;
+        }
+        if (f.site_count < 2 && at_mbarrier == (f.id == Diagnostic::B4)) f.sites[f.site_count++] = site;
         if (++count > kMost) continue;
-        const uint32_t line = (s->waiting == WaitKind::none ? s->pc : s->asleep_in)->line;
-        text += fmt::format(
-            "\n  CTA ({},{},{}) warp {} lanes 0x{:08x} at line {}: {}: {}", cta->id.x, cta->id.y, cta->id.z,
-            w->id, s->mask, line, program.source_line(line),
-            s->describe && s->waiting != WaitKind::none ? s->describe(*s) : "waiting for its own lanes");
+        text += fmt::format("\n    CTA ({},{},{}) warp {} lanes 0x{:08x} at line {}: {}: {}", cta->id.x,
+                            cta->id.y, cta->id.z, w->id, s->mask, op.line, site.source, why);
       }
-  if (count > kMost) text += fmt::format("\n  and {} more", count - kMost);
-  return text;
+  if (count > kMost) text += fmt::format("\n    and {} more", count - kMost);
+  f.what += text;
+  return f;
 }
 
 }  // namespace
@@ -199,11 +211,7 @@ ClusterState run_cluster(Cluster& c) {
         spurious_at = c.progress;
         if (wake_spuriously(c)) continue;
       }
-      grid.record(
-          {FaultKind::deadlock,
-           fmt::format("deadlock: every warp of the cluster waits, and nothing is left that could wake one\n"
-                       "  kernel {}{}",
-                       grid.kernel().name, describe_sleepers(c))});
+      grid.record(Fault(deadlock_of(c)));
       return ClusterState::aborted;
     }
     Warp& w = *c.ready.front();
