@@ -500,6 +500,75 @@ PTXOPS_API ptxopsStatus_t ptxopsMlaAppendPlanCreate(ptxopsContext_t context,
 PTXOPS_API ptxopsStatus_t ptxopsMlaAppendRun(ptxopsPlan_t plan, const ptxopsMlaAppendArgs_t* args,
                                              ptxopsStream_t stream);
 
+/* ---- MLA decode attention over an FP8 cache
+ * ---------------------------------------------------------------------------
+ *
+ * As MLA decode, with a cache of 656-byte tokens (512 e4m3 | 4 FP32 scales | 64 BF16 rope, see MLA cache:
+ * append), Q and OUT in BF16. Two forms: dense   key k of request b lies in page keys[b][k / page_size]; seen
+ * are k < lengths[b], causal as above sparse  query token t of request b has keys of its own: keys[b][t][0 ..
+ * top_k-1], each page * page_size + row; seen are those at positions below lengths[b] (or lengths[b][t]; all
+ * without lengths) that lie in the cache. -1 means no key; other numbers outside are left out too, and
+ * flagged. A token may be named twice, it then counts twice With a sink (FP32, one per head, any value but
+ * NaN), OUT is multiplied by exp(LSE) / (exp(LSE) + exp(sink)); LSE is not. Codes become BF16(code * scale),
+ * rounded once (exact for scales that are powers of two); the codes 0x7f and 0xff, e4m3's NaN, count as
+ * +-480: mla_append marks a block with a NaN by its scale. Products, softmax, splits and flags as above.
+ */
+typedef struct ptxopsMlaDecodeFp8Desc_t {
+  size_t size;
+  uint32_t magic, version;
+  int64_t batch;             /* requests */
+  int64_t s_q;               /* query tokens of a request */
+  int64_t h_q;               /* query heads, 1 .. 128 */
+  int64_t pages, page_size;  /* of the cache: any, product below 2^31 */
+  int32_t sparse;            /* 0 dense, 1 sparse */
+  int64_t max_pages;         /* dense: columns of the page table */
+  int64_t top_k;             /* sparse: keys of a query token at most */
+  int32_t lengths_per_token; /* sparse: 1: lengths is [batch, s_q], 0: [batch] */
+  float softmax_scale;       /* above 0; 0 = 1 / sqrt(576) */
+  int32_t causal;            /* dense only */
+  int32_t lse_base2;         /* 1: LSE in base 2 */
+  int32_t lse_empty_neg;     /* 1: LSE of a row without keys is -inf */
+  int32_t sm_count;          /* SMs to use; 0 = all of the device */
+  int64_t split_tokens;      /* as in MLA decode; with sparse, positions of keys */
+  int64_t max_total_tokens;
+  /* Strides in elements, those of the cache in bytes; 0 = contiguous, in the order written. */
+  int64_t q_request, q_token, q_head;            /* Q [batch, s_q, h_q, 576]; multiples of 8 */
+  int64_t out_request, out_token, out_head;      /* OUT [batch, s_q, h_q, 512]; multiples of 8 */
+  int64_t lse_request, lse_head, lse_token;      /* LSE [batch, h_q, s_q] */
+  int64_t keys_request, keys_token;              /* [batch, max_pages], or sparse [batch, s_q, top_k] */
+  int64_t page_stride_bytes, token_stride_bytes; /* multiples of 16; 0 = dense, 656 */
+} ptxopsMlaDecodeFp8Desc_t;
+#define PTXOPS_MLA_DECODE_FP8_DESC_INITIALIZER                                                              \
+  {                                                                                                         \
+    PTXOPS_HEADER(ptxopsMlaDecodeFp8Desc_t), 0, 1, 128, 0, 64, 0, 0, 0, 0, 0.0f, 0, 0, 0, 0, 0, 0, 0, 0, 0, \
+        0, 0, 0, 0, 0, 0, 0, 0, 0, 0                                                                        \
+  }
+
+typedef struct ptxopsMlaDecodeFp8Args_t {
+  size_t size;
+  uint32_t magic, version;
+  ptxopsDevicePtr_t q;       /* 16-byte aligned */
+  ptxopsDevicePtr_t cache;   /* 16-byte aligned */
+  ptxopsDevicePtr_t keys;    /* int32: page table or indices; entries beyond a length are not read */
+  ptxopsDevicePtr_t lengths; /* int32 [batch] or [batch, s_q]; sparse: 0 = top_k keys each */
+  ptxopsDevicePtr_t sink;    /* FP32 [h_q], or 0 */
+  ptxopsDevicePtr_t out;     /* 16-byte aligned */
+  ptxopsDevicePtr_t lse;     /* FP32 */
+  ptxopsDevicePtr_t
+      flags; /* int32 [batch], or sparse [batch, s_q], or 0: PTXOPS_MLA_... bits; 0 = all was well */
+} ptxopsMlaDecodeFp8Args_t;
+#define PTXOPS_MLA_DECODE_FP8_ARGS_INITIALIZER \
+  { PTXOPS_HEADER(ptxopsMlaDecodeFp8Args_t), 0, 0, 0, 0, 0, 0, 0, 0 }
+
+PTXOPS_API ptxopsStatus_t ptxopsMlaDecodeFp8Check(const ptxopsMlaDecodeFp8Desc_t* desc);
+PTXOPS_API ptxopsStatus_t ptxopsMlaDecodeFp8PlanCreate(ptxopsContext_t context,
+                                                       const ptxopsMlaDecodeFp8Desc_t* desc,
+                                                       ptxopsPlan_t* plan);
+/* One run at a time in one workspace. */
+PTXOPS_API ptxopsStatus_t ptxopsMlaDecodeFp8Run(ptxopsPlan_t plan, const ptxopsMlaDecodeFp8Args_t* args,
+                                                ptxopsDevicePtr_t workspace, size_t workspace_bytes,
+                                                ptxopsStream_t stream);
+
 #ifdef __cplusplus
 }
 #endif

@@ -92,9 +92,9 @@ Row exact(const std::vector<double>& q, const std::vector<const std::vector<doub
       squares += product * product;
     }
     s.push_back(sum * scale);
-    // Each product is off by up to 2^-9 of itself, independently: and one code is always off by the same:
-    // eight standard deviations of an independent sum.
-    score_error = std::max(score_error, 8 * scale * 0x1p-9 * std::sqrt(squares / 3));
+    // Each product is off by up to 2^-8 of itself, evenly spread; five standard deviations of an independent
+    // sum.
+    score_error = std::max(score_error, 5 * scale * 0x1p-8 * std::sqrt(squares / 3));
   }
   const double top = *std::max_element(s.begin(), s.end());
   double l = 0;
@@ -108,11 +108,11 @@ Row exact(const std::vector<double>& q, const std::vector<const std::vector<doub
   row.lse_bound = score_error + 1e-5 + 8.01 / 65536 * std::fabs(row.lse);
   const double with_sink = l + std::exp(sink - top);
   for (double& v : row.out) v /= with_sink;
-  // p and V rounded to BF16 (2^-9 each) and the error of the scores, on the sum of magnitudes; the output
-  // rounded; 1.1 for FP32 steps and second-order terms.
+  // p and V rounded to BF16 (2^-8 each) and the error of the scores, on the sum of magnitudes; the output
+  // rounded (2^-8); 1.01 for FP32 steps and second-order terms.
   for (int i = 0; i < kLatent; ++i)
     row.bound[i] =
-        1.1 * (row.bound[i] / with_sink * (0x1p-8 + 2 * score_error) + std::fabs(row.out[i]) * 0x1p-9);
+        1.01 * (row.bound[i] / with_sink * (0x1p-7 + 2 * score_error) + std::fabs(row.out[i]) * 0x1p-8);
   return row;
 }
 
