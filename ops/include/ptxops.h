@@ -451,12 +451,15 @@ PTXOPS_API ptxopsStatus_t ptxopsMlaDecodeRun(ptxopsPlan_t plan, const ptxopsMlaD
  * --------------------------------------------------------------------------------------------------
  *
  * Token t's 512 latent and 64 rope values go to slot[t] = page * page_size + row of the paged cache.
+ *
  *   16BIT  BF16 or FP16 bits, copied: 512 latent, then 64 rope, or rope in a tensor of its own
  *   FP8    656 bytes: 512 e4m3 | 4 FP32 scales, one for each 128 | 64 BF16 rope; inputs BF16. For a block x:
- *          a = max(amax |x|, 1e-4), scale = a / 448, q = e4m3(x * (448 / a)); POWER_OF_TWO: scale rounded up
- * to a power of two, q = e4m3(x / scale). Divisions and products are IEEE FP32 Slot -1 leaves the token out.
- * Any other slot outside the cache does too, and is counted in bad_slots. The slots of one run must differ.
- * All strides are in bytes, multiples of 16; 0 = dense.
+ *          a = max(amax |x|, 1e-4), scale = a / 448, q = e4m3(x * (448 / a)). POWER_OF_TWO: scale rounded up
+ *          to a power of two, q = e4m3(x / scale). Divisions and products are IEEE FP32. A NaN makes its
+ * block NaN, scale and all
+ *
+ * Slot -1 leaves the token out. Any other slot outside the cache does too, and is counted in bad_slots. The
+ * slots of one run must differ. All strides are in bytes, multiples of 16; 0 = dense.
  */
 typedef enum ptxopsMlaCache_t { PTXOPS_MLA_CACHE_16BIT = 0, PTXOPS_MLA_CACHE_FP8 = 1 } ptxopsMlaCache_t;
 typedef enum ptxopsMlaScale_t {
@@ -504,14 +507,18 @@ PTXOPS_API ptxopsStatus_t ptxopsMlaAppendRun(ptxopsPlan_t plan, const ptxopsMlaA
  * ---------------------------------------------------------------------------
  *
  * As MLA decode, with a cache of 656-byte tokens (512 e4m3 | 4 FP32 scales | 64 BF16 rope, see MLA cache:
- * append), Q and OUT in BF16. Two forms: dense   key k of request b lies in page keys[b][k / page_size]; seen
- * are k < lengths[b], causal as above sparse  query token t of request b has keys of its own: keys[b][t][0 ..
- * top_k-1], each page * page_size + row; seen are those at positions below lengths[b] (or lengths[b][t]; all
- * without lengths) that lie in the cache. -1 means no key; other numbers outside are left out too, and
- * flagged. A token may be named twice, it then counts twice With a sink (FP32, one per head, any value but
- * NaN), OUT is multiplied by exp(LSE) / (exp(LSE) + exp(sink)); LSE is not. Codes become BF16(code * scale),
- * rounded once (exact for scales that are powers of two); the codes 0x7f and 0xff, e4m3's NaN, count as
- * +-480: mla_append marks a block with a NaN by its scale. Products, softmax, splits and flags as above.
+ * append), Q and OUT in BF16. Two forms:
+ *
+ *   dense   key k of request b lies in page keys[b][k / page_size]; seen are k < lengths[b], causal as above
+ *   sparse  query token t of request b names its keys: keys[b][t][0 .. top_k-1], each page * page_size + row.
+ *           Seen are those at positions below lengths[b] (or lengths[b][t]; all of them without lengths) that
+ *           lie in the cache. -1 means no key; other numbers outside are left out too, and flagged. A token
+ *           that is named twice counts twice
+ *
+ * With a sink (FP32, one per head, any value but NaN), OUT is multiplied by exp(LSE) / (exp(LSE) +
+ * exp(sink)); LSE is not. Codes become BF16(code * scale), rounded once (exact for scales that are powers of
+ * two). Scales must be below 256: a larger one gives no number. The codes 0x7f and 0xff, e4m3's NaN, count as
+ * +-480 (append marks a block that holds a NaN by its scale). Products, softmax, splits and flags as above.
  */
 typedef struct ptxopsMlaDecodeFp8Desc_t {
   size_t size;

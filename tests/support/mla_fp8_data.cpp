@@ -145,7 +145,7 @@ void Data::check(const std::vector<double>& out, const std::vector<double>& lse)
       else
         ASSERT_NEAR(lse[index], want.lse, want.lse_bound) << "request " << request << " row " << row;
     }
-  EXPECT_LE(std::sqrt(error), (1.05 + 0.5 / std::sqrt(requests * rows)) * std::sqrt(reference_error));
+  EXPECT_LE(std::sqrt(error), (1.05 + 1 / std::sqrt(requests * rows)) * std::sqrt(reference_error));
 }
 
 void Data::check(const std::vector<uint16_t>& out, const std::vector<float>& lse) const {
