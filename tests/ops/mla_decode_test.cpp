@@ -126,7 +126,7 @@ TEST(MlaDecode, IsDeterministic) {
 // With a fixed split length a request's bits depend on nothing but itself: not on its batch-mates, its place
 // among them or the number of SMs. The mates are the same request data under other lengths and orders.
 TEST(MlaDecode, IsBatchInvariant) {
-  MlaProblem p{.h_q = 24, .lengths = {700}, .split_tokens = 128, .sm_count = 16, .max_pages = 20};
+  MlaProblem p{.h_q = 24, .lengths = {700}, .split_tokens = 64, .sm_count = 16, .max_pages = 20};
   const MlaData alone(p);
   const MlaResult expected = run_mla(alone);
   expect_close(alone, expected);
