@@ -208,6 +208,9 @@ TEST(MlaDecode, StridesBeyondTwoToThe31) {
   // request 0 has pages 5, 0, 3; request 1 has 4, 1
   std::vector<int32_t> table(size_t(batch * d.table_request), 1 << 30);
   const int place[2][3] = {{5, 0, 3}, {4, 1, -1}};
+  for (const int page : {5, 0, 3, 4, 1})  // whole pages are read: NaN beyond the keys
+    ASSERT_OK(ptxopsMemset(context(), cache + uint64_t(page * page_stride) * 2, 0xFF, page_size * 576 * 2,
+                           nullptr));
   for (int b = 0; b < batch; ++b) {
     for (int k = 0; k < p.lengths[size_t(b)]; ++k) {
       const int page = place[b][k / page_size];
