@@ -25,6 +25,10 @@ using Fn_ptxopsVirtualVersion = int (*)();
 using Fn_ptxopsVirtualLastReport = size_t (*)(char* text, size_t size);
 // The same for the last fault of a kernel, as one line of JSON (driver/virtual/check/diagnostic.h).
 inline constexpr const char* kVirtualLastFindingSymbol = "ptxopsVirtualLastFinding";
+// int(level, seed): "off", "bounds", "full" or null for the environment's; of the calling thread's later
+// launches.
+inline constexpr const char* kVirtualSetCheckSymbol = "ptxopsVirtualSetCheck";
+using Fn_ptxopsVirtualSetCheck = int (*)(const char* level, unsigned long long seed);
 using Fn_ptxopsVirtualLastFinding = size_t (*)(char* text, size_t size);
 
 }  // namespace ptxops::abi

@@ -15,7 +15,8 @@
  * the launch. Plans keep no pointer. "Bytes" are bytes; all other sizes and strides are in elements.
  *
  * Streams. A stream is a CUstream (cudaStream_t is the same thing); NULL is the legacy default stream. It
- * must belong to the context's device. run may be captured into a graph.
+ * must belong to the context's device. run may be captured into a graph; prepare loads code, which CUDA
+ * refuses during a capture unless its mode is relaxed.
  *
  * Threads. A plan is immutable after prepare: any number of threads may run it, on any streams. A context may
  * be shared between threads.

@@ -9,8 +9,8 @@ namespace {
 
 constexpr const char* kSchedulePath = "mla/mla_schedule.ptx";
 constexpr const char* kCombinePath = "mla/mla_combine.ptx";
-constexpr uint32_t kScheduleThreads = 512, kCombineThreads = 256;
-constexpr int64_t kCombineRows = 2, kMaxGridY = 65535;
+constexpr uint32_t kScheduleThreads = 512, kCombineThreads = 128;
+constexpr int64_t kMaxGridY = 65535;
 constexpr int64_t kBlock = 64;
 // Flags of the kernels' heads.
 constexpr uint32_t kCausal = 1, kLseBase2 = 2, kEmptyMinusInf = 4, kReadOnce = 8;
@@ -85,10 +85,13 @@ void MlaDecodePlan::prepare() {
   decode_.prepare(context, autotune::kMlaDecodePath, config_.params, shape);
   if (tables_.max_merges == 0) return;
   driver::LaunchShape merges;
-  merges.grid = {u32(ceil_div(shape_.rows, kCombineRows)), u32(tables_.max_merges), 1};
+  merges.grid = {u32(shape_.rows), u32(tables_.max_merges), 1};
   merges.block.x = kCombineThreads;
   merges.programmatic = true;
-  combine_.prepare(context, kCombinePath, {{"TYPE", shape_.type}}, merges);
+  // Few rows to merge, hence few CTAs: more splits in flight in each.
+  const int64_t depth = shape_.rows * tables_.max_merges <= 4 * sm_count_ ? 32 : 8;
+  merges.dynamic_shared_bytes = u32(2 * depth * 2048 + 16);
+  combine_.prepare(context, kCombinePath, {{"TYPE", shape_.type}, {"DEPTH", depth}}, merges);
 }
 
 void MlaDecodePlan::check_args(const ptxopsMlaDecodeArgs_t& args, ptxopsDevicePtr_t workspace, size_t bytes,

@@ -11,10 +11,13 @@ namespace {
 constexpr int64_t kBlock = 64;  // keys of a block
 constexpr std::array<int64_t, 4> kPageSizes = {16, 32, 64, 128};
 
-// A stride in elements: its default, its least value, and what tensor maps and 16-byte accesses need of it.
-void complete_stride(const char* name, int64_t& stride, int64_t contiguous, int64_t multiple) {
+constexpr int64_t kMaxStride = int64_t{1} << 38;  // elements; tensor maps take below 2^40 bytes
+
+// A stride in elements: its default, what it may be at least, and what 16-byte accesses need of it.
+void complete_stride(const char* name, int64_t& stride, int64_t contiguous, int64_t multiple,
+                     int64_t least = 0) {
   if (stride == 0) stride = contiguous;
-  check_range(name, stride, 0, int64_t{1} << 38);
+  check_range(name, stride, least, kMaxStride);
   check_multiple(name, stride, multiple);
 }
 
@@ -68,13 +71,13 @@ ptxopsMlaDecodeDesc_t complete(const ptxopsMlaDecodeDesc_t* in) {
   complete_stride("desc.q_head", d.q_head, width, 8);
   complete_stride("desc.q_token", d.q_token, d.h_q * d.q_head, 8);
   complete_stride("desc.q_request", d.q_request, d.s_q * d.q_token, 8);
-  complete_stride("desc.cache_token", d.cache_token, width, 8);
+  complete_stride("desc.cache_token", d.cache_token, width, 8, width);
   complete_stride("desc.cache_page", d.cache_page, d.page_size * d.cache_token, 8);
   if (d.separate_rope) {
     complete_stride("desc.q_rope_head", d.q_rope_head, 64, 8);
     complete_stride("desc.q_rope_token", d.q_rope_token, d.h_q * d.q_rope_head, 8);
     complete_stride("desc.q_rope_request", d.q_rope_request, d.s_q * d.q_rope_token, 8);
-    complete_stride("desc.cache_rope_token", d.cache_rope_token, 64, 8);
+    complete_stride("desc.cache_rope_token", d.cache_rope_token, 64, 8, 64);
     complete_stride("desc.cache_rope_page", d.cache_rope_page, d.page_size * d.cache_rope_token, 8);
   } else {
     expect_zero("desc.q_rope_head", d.q_rope_head);
@@ -85,15 +88,13 @@ ptxopsMlaDecodeDesc_t complete(const ptxopsMlaDecodeDesc_t* in) {
     d.q_rope_head = d.q_head, d.q_rope_token = d.q_token, d.q_rope_request = d.q_request;
     d.cache_rope_token = d.cache_token, d.cache_rope_page = d.cache_page;
   }
-  complete_stride("desc.out_head", d.out_head, 512, 8);
+  complete_stride("desc.out_head", d.out_head, 512, 8, 512);
   complete_stride("desc.out_token", d.out_token, d.h_q * d.out_head, 8);
   complete_stride("desc.out_request", d.out_request, d.s_q * d.out_token, 8);
   complete_stride("desc.lse_token", d.lse_token, 1, 1);
   complete_stride("desc.lse_head", d.lse_head, d.s_q * d.lse_token, 1);
   complete_stride("desc.lse_request", d.lse_request, d.h_q * d.lse_head, 1);
-  complete_stride("desc.table_request", d.table_request, d.max_pages, 1);
-  check_range("desc.out_head", d.out_head, 512, int64_t{1} << 38);
-  check_range("desc.table_request", d.table_request, d.batch > 1 ? d.max_pages : 0, int64_t{1} << 38);
+  complete_stride("desc.table_request", d.table_request, d.max_pages, 1, d.batch > 1 ? d.max_pages : 0);
   return d;
 }
 

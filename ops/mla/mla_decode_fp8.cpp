@@ -16,7 +16,7 @@ uint32_t u32(int64_t value) {
   return static_cast<uint32_t>(value);
 }
 
-SplitKv::Shape split_shape(const ptxopsMlaDecodeFp8Desc_t& d, int64_t parts) {
+SplitKv::Shape split_shape(const ptxopsMlaDecodeFp8Desc_t& d, int64_t parts, int64_t sm_count) {
   SplitKv::Shape s;
   s.requests = d.sparse ? d.batch * d.s_q : d.batch;
   s.per_length = d.sparse && !d.lengths_per_token ? d.s_q : 1;
@@ -25,7 +25,7 @@ SplitKv::Shape split_shape(const ptxopsMlaDecodeFp8Desc_t& d, int64_t parts) {
   s.heads = d.h_q;
   s.capacity = d.sparse ? d.top_k : d.max_pages * d.page_size;
   s.split_tokens = d.split_tokens, s.max_total_tokens = d.max_total_tokens;
-  s.parts = parts;
+  s.parts = parts, s.sm_count = sm_count;
   return s;
 }
 
@@ -48,7 +48,7 @@ MlaDecodeFp8Plan::MlaDecodeFp8Plan(ptxopsContext_st& context, const ptxopsMlaDec
       sm_count_(expect_sms(context, desc.sm_count)),
       tiles_(ceil_div(rows_of(desc), kRowTile)),
       parts_(std::max<int64_t>(1, sm_count_ / tiles_)),
-      split_(split_shape(desc, parts_)) {}
+      split_(split_shape(desc, parts_, sm_count_)) {}
 
 void MlaDecodeFp8Plan::prepare() {
   split_.prepare(context);

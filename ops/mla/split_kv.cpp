@@ -7,8 +7,8 @@
 namespace ptxops::ops {
 namespace {
 
-constexpr uint32_t kScheduleThreads = 512, kCombineThreads = 256;
-constexpr int64_t kCombineRows = 2, kMaxGridY = 65535, kBlock = 64;
+constexpr uint32_t kScheduleThreads = 512, kCombineThreads = 128;
+constexpr int64_t kMaxGridY = 65535, kBlock = 64;
 
 uint32_t u32(int64_t value) {
   return static_cast<uint32_t>(value);
@@ -74,10 +74,14 @@ void SplitKv::prepare(ptxopsContext_st& context) {
   schedule_.prepare(context, "mla/mla_schedule.ptx", {}, one);
   if (tables_.max_merges == 0) return;
   driver::LaunchShape merges;
-  merges.grid = {u32(ceil_div(shape_.tokens * shape_.heads, kCombineRows)), u32(tables_.max_merges), 1};
+  const int64_t rows = shape_.tokens * shape_.heads;
+  merges.grid = {u32(rows), u32(tables_.max_merges), 1};
   merges.block.x = kCombineThreads;
   merges.programmatic = true;
-  combine_.prepare(context, "mla/mla_combine.ptx", {{"TYPE", shape_.type}}, merges);
+  // Few rows to merge, hence few CTAs: more splits in flight in each.
+  const int64_t depth = rows * tables_.max_merges <= 4 * shape_.sm_count ? 32 : 8;
+  merges.dynamic_shared_bytes = u32(2 * depth * 2048 + 16);
+  combine_.prepare(context, "mla/mla_combine.ptx", {{"TYPE", shape_.type}, {"DEPTH", depth}}, merges);
 }
 
 void SplitKv::schedule(const ptxopsContext_st& context, abi::CUstream stream, uint64_t workspace,

@@ -23,7 +23,7 @@ class SplitKv {
     int64_t heads = 0;
     int64_t capacity = 0;  // keys of a request at most
     int64_t split_tokens = 0, max_total_tokens = 0;
-    int64_t parts = 0;
+    int64_t parts = 0, sm_count = 0;
     int type = 0;  // TYPE of mla_combine
   };
   // Offsets into the workspace, in bytes.

@@ -4,6 +4,16 @@ namespace ptxops::virt {
 
 using namespace abi;
 
+WorkPtr Event::last_recorded() {
+  std::lock_guard lock(mutex_);
+  return recorded_;
+}
+
+void Event::set_recorded(WorkPtr work) {
+  std::lock_guard lock(mutex_);
+  recorded_ = std::move(work);
+}
+
 namespace {
 
 uint64_t next_id() {
@@ -40,18 +50,19 @@ std::vector<WorkPtr> Context::dependencies(Stream& stream) {
   return after;
 }
 
+Work::Body Context::unless_faulted(Work::Body body) {
+  if (!body) return body;
+  return [self = shared_from_this(), body = std::move(body)](Work& work) {
+    if (self->fault() != CUDA_SUCCESS)
+      work.finish(0);
+    else
+      body(work);
+  };
+}
+
 WorkPtr Context::enqueue(Stream& stream, Work::Place place, Work::Body body,
                          const std::vector<WorkPtr>& also) {
-  if (!body) return enqueue_even_faulted(stream, place, {}, also);
-  return enqueue_even_faulted(
-      stream, place,
-      [self = shared_from_this(), body = std::move(body)](Work& work) {
-        if (self->fault() != CUDA_SUCCESS)
-          work.finish(0);
-        else
-          body(work);
-      },
-      also);
+  return enqueue_even_faulted(stream, place, unless_faulted(std::move(body)), also);
 }
 
 WorkPtr Context::enqueue_even_faulted(Stream& stream, Work::Place place, Work::Body body,
@@ -67,6 +78,23 @@ WorkPtr Context::enqueue_even_faulted(Stream& stream, Work::Place place, Work::B
   }
   work->release();
   return work;
+}
+
+WorkPtr Context::enqueue_whole(Stream& stream, const std::vector<WorkPtr>& also,
+                               const std::function<std::vector<WorkPtr>(const WorkPtr&)>& make) {
+  WorkPtr start, end;
+  {
+    std::lock_guard lock(mutex);
+    std::vector<WorkPtr> after = dependencies(stream);
+    after.insert(after.end(), also.begin(), also.end());
+    start = Work::create(Work::Place::inline_, {}, after);
+    std::vector<WorkPtr> last = make(start);
+    last.push_back(start);
+    stream.tail = end = Work::create(Work::Place::inline_, {}, last);
+  }
+  end->release();
+  start->release();
+  return end;
 }
 
 std::vector<WorkPtr> Context::everything() const {

@@ -18,6 +18,8 @@ namespace ptxops::virt {
 
 struct Device;
 class Context;
+struct StreamCapture;
+struct EventCapture;
 
 // A FIFO of work. Kinds: legacy (waits for, and is waited for by, every blocking stream of its context),
 // blocking and non-blocking. Owned by the handle table or its context; work in flight does not need it.
@@ -29,15 +31,25 @@ struct Stream {
   bool legacy = false;
   WorkPtr tail;  // under the context's mutex
   std::map<int, abi::CUstreamAttrValue> attributes;
+  std::shared_ptr<StreamCapture> capture;  // under lock_graphs(); null: not capturing
+  // Where the engine puts the number of the latest work's grid; null when that was no kernel. Under
+  // lock_graphs().
+  std::shared_ptr<std::atomic<uint64_t>> latest_grid;
 
   bool blocking() const { return !(flags & abi::CU_STREAM_NON_BLOCKING); }
 };
 
 struct Event {
   Context* context = nullptr;
-  unsigned flags = 0;  // CUevent_flags
-  std::mutex mutex;
-  WorkPtr recorded;  // null: never recorded
+  unsigned flags = 0;                      // CUevent_flags
+  std::shared_ptr<EventCapture> captured;  // under lock_graphs(); null: last recorded outside any capture
+
+  WorkPtr last_recorded();  // null: never recorded
+  void set_recorded(WorkPtr work);
+
+ private:
+  std::mutex mutex_;
+  WorkPtr recorded_;
 };
 
 class Context : public std::enable_shared_from_this<Context> {
@@ -58,6 +70,12 @@ class Context : public std::enable_shared_from_this<Context> {
   // The same for bodies that run in any case.
   WorkPtr enqueue_even_faulted(Stream& stream, Work::Place place, Work::Body body,
                                const std::vector<WorkPtr>& also = {});
+  // Appends several units that the stream sees as one: `make` gets the unit that begins them, returns those
+  // that end them, and may release them. Runs under the context's mutex.
+  WorkPtr enqueue_whole(Stream& stream, const std::vector<WorkPtr>& also,
+                        const std::function<std::vector<WorkPtr>(const WorkPtr& start)>& make);
+  // The body as a faulted context runs it: not at all.
+  Work::Body unless_faulted(Work::Body body);
   // A marker behind everything issued so far; and one that everything issued later waits for.
   WorkPtr join();
   void gate(const WorkPtr& work);

@@ -1,4 +1,5 @@
 // cuCtx*.
+#include "driver/virtual/api/capture.h"
 #include "driver/virtual/api/entry.h"
 #include "driver/virtual/api/runtime.h"
 
@@ -116,6 +117,7 @@ CUresult cuCtxGetId(CUcontext ctx, unsigned long long* ctxId) {
 
 CUresult cuCtxSynchronize() {
   const auto context = current_context();
+  refuse_context_capturing(*context, "cuCtxSynchronize");
   context->synchronize();
   context->check_fault();
   return CUDA_SUCCESS;
@@ -123,6 +125,7 @@ CUresult cuCtxSynchronize() {
 
 CUresult cuCtxSynchronize_v2(CUcontext ctx) {
   const auto context = given_or_current(ctx);
+  refuse_context_capturing(*context, "cuCtxSynchronize");
   context->synchronize();
   context->check_fault();
   return CUDA_SUCCESS;
@@ -204,9 +207,12 @@ CUresult cuCtxRecordEvent(CUcontext hCtx, CUevent hEvent) {
   const auto event = event_of(hEvent);
   if (event->context != context.get())
     refuse(CUDA_ERROR_INVALID_HANDLE, "the event belongs to another context");
-  const WorkPtr all = context->join();
-  std::lock_guard lock(event->mutex);
-  event->recorded = all;
+  refuse_context_capturing(*context, "cuCtxRecordEvent");
+  {
+    const auto lock = lock_graphs();
+    event->captured = nullptr;
+  }
+  event->set_recorded(context->join());
   return CUDA_SUCCESS;
 }
 
@@ -214,12 +220,9 @@ CUresult cuCtxWaitEvent(CUcontext hCtx, CUevent hEvent) {
   const auto context = given_or_current(hCtx);
   context->check_fault();
   const auto event = event_of(hEvent);
-  WorkPtr recorded;
-  {
-    std::lock_guard lock(event->mutex);
-    recorded = event->recorded;
-  }
-  if (recorded) context->gate(recorded);
+  refuse_context_capturing(*context, "cuCtxWaitEvent");
+  refuse_captured(*event, "cuCtxWaitEvent");
+  if (const WorkPtr recorded = event->last_recorded()) context->gate(recorded);
   return CUDA_SUCCESS;
 }
 

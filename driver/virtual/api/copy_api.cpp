@@ -1,4 +1,5 @@
 // cuMemcpy* and cuMemset*.
+#include "driver/virtual/api/capture.h"
 #include "driver/virtual/api/entry.h"
 #include "driver/virtual/api/transfer.h"
 
@@ -23,8 +24,18 @@ bool must_wait(const Transfer& t, bool synchronous) {
   return synchronous ? !t.to.on_device || !t.from.on_device : unpinned(t.to) || unpinned(t.from);
 }
 
+// The stream of a call; synchronous ones cannot be part of a capture.
+StreamRef stream_of(CUstream handle, bool synchronous, const char* call) {
+  const StreamRef stream = resolve_stream(handle);
+  if (synchronous) {
+    refuse_capturing(stream, call);
+    refuse_unsafe(call);
+  }
+  return stream;
+}
+
 CUresult issue(const Transfer& t, CUstream stream, bool synchronous) {
-  copy(resolve_stream(stream), t, must_wait(t, synchronous));
+  copy(stream_of(stream, synchronous, "a synchronous copy"), t, must_wait(t, synchronous));
   return CUDA_SUCCESS;
 }
 
@@ -34,51 +45,9 @@ Transfer unified(CUdeviceptr dst, CUdeviceptr src, size_t bytes) {
   return linear(dst, known(dst), src, known(src), bytes);
 }
 
-Box side(const char* what, CUmemorytype type, const void* host, CUdeviceptr device, uint64_t pitch,
-         uint64_t slice, uint64_t offset) {
-  switch (type) {
-    case CU_MEMORYTYPE_HOST:
-      return {address_of(host) + offset, false, pitch, slice};
-    case CU_MEMORYTYPE_DEVICE:
-      return {device + offset, true, pitch, slice};
-    case CU_MEMORYTYPE_UNIFIED:
-      return {device + offset, Runtime::get().memory().find(device + offset) != nullptr, pitch, slice};
-    case CU_MEMORYTYPE_ARRAY:
-      refuse(CUDA_ERROR_NOT_SUPPORTED, "{} is a CUDA array: arrays are not implemented by the virtual device",
-             what);
-  }
-  refuse(CUDA_ERROR_INVALID_VALUE, "{} memory type: expected 1..4, got {}", what, static_cast<int>(type));
-}
-
-Transfer box_of(const CUDA_MEMCPY2D* p) {
-  not_null(p, "pCopy");
-  Transfer t;
-  t.width = p->WidthInBytes;
-  t.height = p->Height;
-  t.to = side("destination", p->dstMemoryType, p->dstHost, p->dstDevice, p->dstPitch, 0,
-              p->dstY * p->dstPitch + p->dstXInBytes);
-  t.from = side("source", p->srcMemoryType, p->srcHost, p->srcDevice, p->srcPitch, 0,
-                p->srcY * p->srcPitch + p->srcXInBytes);
-  return t;
-}
-
-Transfer box_of(const CUDA_MEMCPY3D* p) {
-  not_null(p, "pCopy");
-  Transfer t;
-  t.width = p->WidthInBytes;
-  t.height = p->Height;
-  t.depth = p->Depth;
-  const uint64_t to_slice = p->dstPitch * p->dstHeight, from_slice = p->srcPitch * p->srcHeight;
-  t.to = side("destination", p->dstMemoryType, p->dstHost, p->dstDevice, p->dstPitch, to_slice,
-              p->dstZ * to_slice + p->dstY * p->dstPitch + p->dstXInBytes);
-  t.from = side("source", p->srcMemoryType, p->srcHost, p->srcDevice, p->srcPitch, from_slice,
-                p->srcZ * from_slice + p->srcY * p->srcPitch + p->srcXInBytes);
-  return t;
-}
-
 CUresult set(CUdeviceptr address, size_t pitch, uint32_t value, uint32_t bytes, size_t width, size_t height,
-             CUstream stream) {
-  fill(resolve_stream(stream), address, pitch, value, bytes, width, height);
+             CUstream stream, bool synchronous) {
+  fill(stream_of(stream, synchronous, "a synchronous memset"), address, pitch, value, bytes, width, height);
   return CUDA_SUCCESS;
 }
 
@@ -123,62 +92,62 @@ CUresult cuMemcpyPeer(CUdeviceptr dstDevice, CUcontext dstContext, CUdeviceptr s
 }
 
 CUresult cuMemcpy2D_v2(const CUDA_MEMCPY2D* pCopy) {
-  return issue(box_of(pCopy), nullptr, true);
+  return issue(transfer_of(pCopy), nullptr, true);
 }
 CUresult cuMemcpy2DUnaligned_v2(const CUDA_MEMCPY2D* pCopy) {
-  return issue(box_of(pCopy), nullptr, true);
+  return issue(transfer_of(pCopy), nullptr, true);
 }
 CUresult cuMemcpy2DAsync_v2(const CUDA_MEMCPY2D* pCopy, CUstream hStream) {
-  return issue(box_of(pCopy), hStream, false);
+  return issue(transfer_of(pCopy), hStream, false);
 }
 CUresult cuMemcpy3D_v2(const CUDA_MEMCPY3D* pCopy) {
-  return issue(box_of(pCopy), nullptr, true);
+  return issue(transfer_of(pCopy), nullptr, true);
 }
 CUresult cuMemcpy3DAsync_v2(const CUDA_MEMCPY3D* pCopy, CUstream hStream) {
-  return issue(box_of(pCopy), hStream, false);
+  return issue(transfer_of(pCopy), hStream, false);
 }
 
 CUresult cuMemsetD8_v2(CUdeviceptr dstDevice, unsigned char uc, size_t N) {
-  return set(dstDevice, 0, uc, 1, N, 1, nullptr);
+  return set(dstDevice, 0, uc, 1, N, 1, nullptr, true);
 }
 CUresult cuMemsetD16_v2(CUdeviceptr dstDevice, unsigned short us, size_t N) {
-  return set(dstDevice, 0, us, 2, N, 1, nullptr);
+  return set(dstDevice, 0, us, 2, N, 1, nullptr, true);
 }
 CUresult cuMemsetD32_v2(CUdeviceptr dstDevice, unsigned int ui, size_t N) {
-  return set(dstDevice, 0, ui, 4, N, 1, nullptr);
+  return set(dstDevice, 0, ui, 4, N, 1, nullptr, true);
 }
 CUresult cuMemsetD8Async(CUdeviceptr dstDevice, unsigned char uc, size_t N, CUstream hStream) {
-  return set(dstDevice, 0, uc, 1, N, 1, hStream);
+  return set(dstDevice, 0, uc, 1, N, 1, hStream, false);
 }
 CUresult cuMemsetD16Async(CUdeviceptr dstDevice, unsigned short us, size_t N, CUstream hStream) {
-  return set(dstDevice, 0, us, 2, N, 1, hStream);
+  return set(dstDevice, 0, us, 2, N, 1, hStream, false);
 }
 CUresult cuMemsetD32Async(CUdeviceptr dstDevice, unsigned int ui, size_t N, CUstream hStream) {
-  return set(dstDevice, 0, ui, 4, N, 1, hStream);
+  return set(dstDevice, 0, ui, 4, N, 1, hStream, false);
 }
 CUresult cuMemsetD2D8_v2(CUdeviceptr dstDevice, size_t dstPitch, unsigned char uc, size_t Width,
                          size_t Height) {
-  return set(dstDevice, dstPitch, uc, 1, Width, Height, nullptr);
+  return set(dstDevice, dstPitch, uc, 1, Width, Height, nullptr, true);
 }
 CUresult cuMemsetD2D16_v2(CUdeviceptr dstDevice, size_t dstPitch, unsigned short us, size_t Width,
                           size_t Height) {
-  return set(dstDevice, dstPitch, us, 2, Width, Height, nullptr);
+  return set(dstDevice, dstPitch, us, 2, Width, Height, nullptr, true);
 }
 CUresult cuMemsetD2D32_v2(CUdeviceptr dstDevice, size_t dstPitch, unsigned int ui, size_t Width,
                           size_t Height) {
-  return set(dstDevice, dstPitch, ui, 4, Width, Height, nullptr);
+  return set(dstDevice, dstPitch, ui, 4, Width, Height, nullptr, true);
 }
 CUresult cuMemsetD2D8Async(CUdeviceptr dstDevice, size_t dstPitch, unsigned char uc, size_t Width,
                            size_t Height, CUstream hStream) {
-  return set(dstDevice, dstPitch, uc, 1, Width, Height, hStream);
+  return set(dstDevice, dstPitch, uc, 1, Width, Height, hStream, false);
 }
 CUresult cuMemsetD2D16Async(CUdeviceptr dstDevice, size_t dstPitch, unsigned short us, size_t Width,
                             size_t Height, CUstream hStream) {
-  return set(dstDevice, dstPitch, us, 2, Width, Height, hStream);
+  return set(dstDevice, dstPitch, us, 2, Width, Height, hStream, false);
 }
 CUresult cuMemsetD2D32Async(CUdeviceptr dstDevice, size_t dstPitch, unsigned int ui, size_t Width,
                             size_t Height, CUstream hStream) {
-  return set(dstDevice, dstPitch, ui, 4, Width, Height, hStream);
+  return set(dstDevice, dstPitch, ui, 4, Width, Height, hStream, false);
 }
 
 }  // namespace ptxops::virt::api

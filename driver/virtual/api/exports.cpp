@@ -121,6 +121,8 @@ const Entry kEntries[] = {
 #include "driver/abi/functions.def"
 #undef PTXOPS_FN
 #undef PTXOPS_NO
+    // From CUDA 12 on this name means the function that takes flags.
+    {"cuGraphInstantiate", 12000, reinterpret_cast<void*>(&::cuGraphInstantiateWithFlags), nullptr},
 };
 
 // Versions from which the default stream can be the thread's own.

@@ -1,5 +1,7 @@
 #include "driver/virtual/api/launch.h"
 
+#include <cstring>
+
 #include "driver/virtual/isa/ir.h"
 
 namespace ptxops::virt {
@@ -81,6 +83,70 @@ Dim3 decide_cluster(const Kernel& k, const FunctionSettings& settings, const Lau
   return asked;
 }
 
+CUresult code_of(FaultKind kind) {
+  switch (kind) {
+    case FaultKind::none:
+      return CUDA_SUCCESS;
+    case FaultKind::illegal_address:
+      return CUDA_ERROR_ILLEGAL_ADDRESS;
+    case FaultKind::misaligned:
+      return CUDA_ERROR_MISALIGNED_ADDRESS;
+    case FaultKind::illegal_instruction:
+      return CUDA_ERROR_ILLEGAL_INSTRUCTION;
+    case FaultKind::deadlock:
+    case FaultKind::timeout:
+      return CUDA_ERROR_LAUNCH_TIMEOUT;
+    case FaultKind::unsupported:
+      return CUDA_ERROR_NOT_SUPPORTED;
+    case FaultKind::never_written:
+    case FaultKind::barrier:
+    case FaultKind::race:
+    case FaultKind::trap:
+      return CUDA_ERROR_LAUNCH_FAILED;
+  }
+  return CUDA_ERROR_UNKNOWN;
+}
+
+// The parameter block: from an array of pointers to the values, or one buffer given in `extra`.
+std::vector<std::byte> parameter_block(const Kernel& k, void** values, void** extra) {
+  const isa::Function& ptx = *k.code->function;
+  std::vector<std::byte> block(k.param_bytes);
+  if (values && extra) refuse(CUDA_ERROR_INVALID_VALUE, "kernelParams and extra must not both be given");
+  if (extra) {
+    const void* buffer = nullptr;
+    size_t size = 0;
+    bool sized = false;
+    for (size_t i = 0; extra[i] != nullptr; i += 2) {
+      const uintptr_t key = reinterpret_cast<uintptr_t>(extra[i]);
+      if (key == kLaunchParamBufferPointer) {
+        buffer = extra[i + 1];
+      } else if (key == kLaunchParamBufferSize) {
+        size = *static_cast<const size_t*>(not_null(extra[i + 1], "parameter buffer size"));
+        sized = true;
+      } else {
+        refuse(CUDA_ERROR_INVALID_VALUE, "extra[{}]: expected 0 (end), 1 (buffer) or 2 (size), got {}", i,
+               key);
+      }
+    }
+    // A C struct of the parameters may be padded at its end.
+    const size_t most = (block.size() + 127) / 128 * 128;
+    if (!buffer || !sized || size < block.size() || size > most)
+      refuse(CUDA_ERROR_INVALID_VALUE, "parameter buffer of kernel {}: expected {} bytes, got {}{}", k.name,
+             block.size(), size, buffer ? "" : " and no pointer");
+    std::memcpy(block.data(), buffer, block.size());
+    return block;
+  }
+  if (!values && !ptx.params.empty())
+    refuse(CUDA_ERROR_INVALID_VALUE, "kernel {} has {} parameters, none were given", k.name,
+           ptx.params.size());
+  for (size_t i = 0; i < ptx.params.size(); ++i) {
+    if (!values[i])
+      refuse(CUDA_ERROR_INVALID_VALUE, "kernelParams[{}] of kernel {} must not be null", i, k.name);
+    std::memcpy(block.data() + ptx.offset_of_param(i), values[i], ptx.params[i]->size);
+  }
+  return block;
+}
+
 }  // namespace
 
 LaunchRequest decode_launch(const CUlaunchConfig& c) {
@@ -103,6 +169,8 @@ LaunchRequest decode_launch(const CUlaunchConfig& c) {
       // The next kernel may start early but need not: here it starts when the previous one has ended, so that
       // griddepcontrol.wait never waits.
       case CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION:
+        r.programmatic = v.programmaticStreamSerializationAllowed != 0;
+        break;
       // Hints on caches, clusters' placement and order, which no result depends on.
       case CU_LAUNCH_ATTRIBUTE_IGNORE:
       case CU_LAUNCH_ATTRIBUTE_ACCESS_POLICY_WINDOW:
@@ -152,6 +220,7 @@ LaunchDesc check_launch(Function& function, const LaunchRequest& request, const 
   desc.block = request.block;
   desc.cluster = decide_cluster(k, settings, request, desc.explicit_cluster);
   desc.dynamic_smem = request.dynamic_shared;
+  apply_thread_checks(desc);
 
   const uint32_t threads = static_cast<uint32_t>(request.block.count());
   const uint32_t per_sm = Engine::ctas_per_sm(k, threads, request.dynamic_shared);
@@ -172,6 +241,33 @@ LaunchDesc check_launch(Function& function, const LaunchRequest& request, const 
            "cooperative grid {} of {} blocks: at most {} are resident at once", text(grid), grid.count(),
            uint64_t{clusters} * cluster_size);
   return desc;
+}
+
+std::shared_ptr<Context> context_of(const Function& function) {
+  const auto module = function.module.lock();
+  const auto context = module ? module->context.lock() : nullptr;
+  if (!context)
+    refuse(CUDA_ERROR_INVALID_HANDLE, "kernel {}: its module or context is gone", function.kernel->name);
+  return context;
+}
+
+KernelLaunch make_launch(const std::shared_ptr<Function>& function, const LaunchRequest& request,
+                         void** values, void** extra) {
+  KernelLaunch l{function, request, check_launch(*function, request, context_of(*function)->device)};
+  l.desc.params = parameter_block(*function->kernel, values, extra);
+  // The engine's own conditions, should they ever be narrower than check_launch.
+  if (const std::string why = Engine::refuse(l.desc); !why.empty())
+    refuse(CUDA_ERROR_INVALID_VALUE, "{}", why);
+  return l;
+}
+
+void run(Work& work, KernelLaunch&& launch, const std::shared_ptr<Context>& context) {
+  // The callback keeps code and context alive until the grid has ended.
+  Engine::get().submit(std::move(launch.desc), [self = work.shared_from_this(), context,
+                                                program = launch.function->program](const LaunchResult& r) {
+    if (r.fault.kind != FaultKind::none) context->set_fault(code_of(r.fault.kind), r.fault);
+    self->finish(r.modelled_seconds);
+  });
 }
 
 uint32_t max_active_clusters(const Profile& profile, uint32_t ctas_per_cluster, uint32_t ctas_per_sm) {

@@ -1,101 +1,20 @@
 // Kernel launches and occupancy.
 #include <algorithm>
-#include <cstring>
 
+#include "driver/virtual/api/capture.h"
 #include "driver/virtual/api/entry.h"
-#include "driver/virtual/api/launch.h"
-#include "driver/virtual/isa/ir.h"
 
 namespace ptxops::virt::api {
 namespace {
-
-CUresult code_of(FaultKind kind) {
-  switch (kind) {
-    case FaultKind::none:
-      return CUDA_SUCCESS;
-    case FaultKind::illegal_address:
-      return CUDA_ERROR_ILLEGAL_ADDRESS;
-    case FaultKind::misaligned:
-      return CUDA_ERROR_MISALIGNED_ADDRESS;
-    case FaultKind::illegal_instruction:
-      return CUDA_ERROR_ILLEGAL_INSTRUCTION;
-    case FaultKind::deadlock:
-    case FaultKind::timeout:
-      return CUDA_ERROR_LAUNCH_TIMEOUT;
-    case FaultKind::unsupported:
-      return CUDA_ERROR_NOT_SUPPORTED;
-    case FaultKind::never_written:
-    case FaultKind::barrier:
-    case FaultKind::race:
-    case FaultKind::trap:
-      return CUDA_ERROR_LAUNCH_FAILED;
-  }
-  return CUDA_ERROR_UNKNOWN;
-}
-
-// The parameter block: from an array of pointers to the values, or one buffer given in `extra`.
-std::vector<std::byte> parameter_block(const Kernel& k, void** values, void** extra) {
-  const isa::Function& ptx = *k.code->function;
-  std::vector<std::byte> block(k.param_bytes);
-  if (values && extra) refuse(CUDA_ERROR_INVALID_VALUE, "kernelParams and extra must not both be given");
-  if (extra) {
-    const void* buffer = nullptr;
-    size_t size = 0;
-    bool sized = false;
-    for (size_t i = 0; extra[i] != nullptr; i += 2) {
-      const uintptr_t key = reinterpret_cast<uintptr_t>(extra[i]);
-      if (key == kLaunchParamBufferPointer) {
-        buffer = extra[i + 1];
-      } else if (key == kLaunchParamBufferSize) {
-        size = *static_cast<const size_t*>(not_null(extra[i + 1], "parameter buffer size"));
-        sized = true;
-      } else {
-        refuse(CUDA_ERROR_INVALID_VALUE, "extra[{}]: expected 0 (end), 1 (buffer) or 2 (size), got {}", i,
-               key);
-      }
-    }
-    // A C struct of the parameters may be padded at its end.
-    const size_t most = (block.size() + 127) / 128 * 128;
-    if (!buffer || !sized || size < block.size() || size > most)
-      refuse(CUDA_ERROR_INVALID_VALUE, "parameter buffer of kernel {}: expected {} bytes, got {}{}", k.name,
-             block.size(), size, buffer ? "" : " and no pointer");
-    std::memcpy(block.data(), buffer, block.size());
-    return block;
-  }
-  if (!values && !ptx.params.empty())
-    refuse(CUDA_ERROR_INVALID_VALUE, "kernel {} has {} parameters, none were given", k.name,
-           ptx.params.size());
-  for (size_t i = 0; i < ptx.params.size(); ++i) {
-    if (!values[i])
-      refuse(CUDA_ERROR_INVALID_VALUE, "kernelParams[{}] of kernel {} must not be null", i, k.name);
-    std::memcpy(block.data() + ptx.offset_of_param(i), values[i], ptx.params[i]->size);
-  }
-  return block;
-}
 
 CUresult launch(const LaunchRequest& request, CUfunction handle, CUstream hStream, void** values,
                 void** extra) {
   const StreamRef stream = resolve_stream(hStream);
   const auto function = resolve_function(handle);
-  const auto module = function->module.lock();
-  if (!module || module->context.lock() != stream.context)
+  if (context_of(*function) != stream.context)
     refuse(CUDA_ERROR_INVALID_HANDLE, "kernel {} and the stream belong to different contexts",
            function->kernel->name);
-  LaunchDesc desc = check_launch(*function, request, stream.context->device);
-  desc.params = parameter_block(*function->kernel, values, extra);
-  // The engine's own conditions, should they ever be narrower than check_launch.
-  if (const std::string why = Engine::refuse(desc); !why.empty()) refuse(CUDA_ERROR_INVALID_VALUE, "{}", why);
-  stream.context->enqueue(
-      *stream.stream, Work::Place::inline_,
-      [desc = std::move(desc), context = stream.context, program = function->program](Work& work) mutable {
-        // The callback keeps code and context alive until the grid has ended.
-        Engine::get().submit(std::move(desc),
-                             [self = work.shared_from_this(), context, program](const LaunchResult& r) {
-                               if (r.fault.kind != FaultKind::none)
-                                 context->set_fault(code_of(r.fault.kind), r.fault);
-                               self->finish(r.modelled_seconds);
-                             });
-      });
+  issue(stream, make_launch(function, request, values, extra));
   return CUDA_SUCCESS;
 }
 

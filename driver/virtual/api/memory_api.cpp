@@ -1,6 +1,7 @@
 // Allocation, host memory, pools and pointer attributes.
 #include <cstring>
 
+#include "driver/virtual/api/capture.h"
 #include "driver/virtual/api/entry.h"
 #include "driver/virtual/api/runtime.h"
 
@@ -80,6 +81,7 @@ CUresult cuMemGetInfo_v2(size_t* free, size_t* total) {
 
 CUresult cuMemAlloc_v2(CUdeviceptr* dptr, size_t bytesize) {
   not_null(dptr, "dptr");
+  refuse_unsafe("cuMemAlloc");
   const auto context = current_context();
   *dptr = allocate(context, context->device.ordinal, bytesize, kDevice, true, 0)->base;
   return CUDA_SUCCESS;
@@ -104,6 +106,7 @@ CUresult cuMemAllocManaged(CUdeviceptr* dptr, size_t bytesize, unsigned int flag
   if (flags != CU_MEM_ATTACH_GLOBAL && flags != CU_MEM_ATTACH_HOST)
     refuse(CUDA_ERROR_INVALID_VALUE, "flags: expected 1 (global) or 2 (host), got {}", flags);
   const auto context = current_context();
+  refuse_unsafe("cuMemAllocManaged");
   // Not tracked: the host writes it unseen.
   *dptr = allocate(context, context->device.ordinal, bytesize, kManaged, false, flags)->base;
   return CUDA_SUCCESS;
@@ -112,6 +115,7 @@ CUresult cuMemAllocManaged(CUdeviceptr* dptr, size_t bytesize, unsigned int flag
 CUresult cuMemFree_v2(CUdeviceptr dptr) {
   if (dptr == 0) return CUDA_SUCCESS;
   current_context();
+  refuse_unsafe("cuMemFree");
   const Owner owner = disown(dptr, "dptr", {kDevice, kManaged});
   // Freeing waits for whatever may still use the memory.
   if (const auto context = owner.context.lock()) context->synchronize();
@@ -137,6 +141,7 @@ CUresult cuMemHostAlloc(void** pp, size_t bytesize, unsigned int Flags) {
   not_null(pp, "pp");
   if (Flags & ~(kMemHostAllocPortable | kMemHostAllocDeviceMap | kMemHostAllocWriteCombined))
     refuse(CUDA_ERROR_INVALID_VALUE, "Flags {:#x} has unknown bits", Flags);
+  refuse_unsafe("cuMemHostAlloc");
   *pp =
       reinterpret_cast<void*>(allocate(current_context(), kHostDevice, bytesize, kHost, false, Flags)->base);
   return CUDA_SUCCESS;
@@ -149,6 +154,7 @@ CUresult cuMemAllocHost_v2(void** pp, size_t bytesize) {
 CUresult cuMemFreeHost(void* p) {
   if (!p) return CUDA_SUCCESS;
   current_context();
+  refuse_unsafe("cuMemFreeHost");
   const uint64_t base = reinterpret_cast<uint64_t>(p);
   const Owner owner = disown(base, "p", {kHost});
   if (const auto context = owner.context.lock()) context->synchronize();
@@ -164,6 +170,7 @@ CUresult cuMemHostRegister_v2(void* p, size_t bytesize, unsigned int Flags) {
                                                                          : CUDA_ERROR_INVALID_VALUE,
            "Flags {:#x}: only portable (1) and device-mapped (2) are supported", Flags);
   const auto context = current_context();
+  refuse_unsafe("cuMemHostRegister");
   const Allocation* a = memory().register_host(p, bytesize);
   if (!a)
     refuse(CUDA_ERROR_HOST_MEMORY_ALREADY_REGISTERED, "the range overlaps known memory: {}",
@@ -176,6 +183,7 @@ CUresult cuMemHostRegister_v2(void* p, size_t bytesize, unsigned int Flags) {
 CUresult cuMemHostUnregister(void* p) {
   const auto context = current_context();
   const uint64_t base = reinterpret_cast<uint64_t>(not_null(p, "p"));
+  refuse_unsafe("cuMemHostUnregister");
   context->synchronize();
   if (!memory().unregister_host(base))
     refuse(CUDA_ERROR_HOST_MEMORY_NOT_REGISTERED, "no registration begins at {}", p);
@@ -216,6 +224,7 @@ namespace {
 CUresult allocate_from(CUdeviceptr* dptr, size_t bytes, const std::shared_ptr<Pool>& pool, CUstream stream) {
   not_null(dptr, "dptr");
   const StreamRef ref = resolve_stream(stream);
+  refuse_capturing(ref, "cuMemAllocAsync", CUDA_ERROR_NOT_SUPPORTED);
   {
     std::lock_guard lock(pool->mutex);
     if (pool->max_bytes && pool->used + bytes > pool->max_bytes)
@@ -253,6 +262,7 @@ CUresult cuMemAllocFromPoolAsync(CUdeviceptr* dptr, size_t bytesize, CUmemoryPoo
 CUresult cuMemFreeAsync(CUdeviceptr dptr, CUstream hStream) {
   const StreamRef stream = resolve_stream(hStream);
   if (dptr == 0) return CUDA_SUCCESS;
+  refuse_capturing(stream, "cuMemFreeAsync", CUDA_ERROR_NOT_SUPPORTED);
   const Owner owner = disown(dptr, "dptr", {kDevice, kManaged});
   stream.context->enqueue_even_faulted(*stream.stream, Work::Place::inline_,
                                        [dptr, pool = owner.pool](Work& work) {

@@ -3,6 +3,7 @@
 #include <fstream>
 #include <sstream>
 
+#include "driver/virtual/api/capture.h"
 #include "driver/virtual/api/entry.h"
 #include "driver/virtual/api/runtime.h"
 #include "driver/virtual/isa/ir.h"
@@ -90,6 +91,7 @@ CUresult cuModuleLoadDataEx(CUmodule* module, const void* image, unsigned int nu
                             CUjit_option* options, void** optionValues) {
   not_null(module, "module");
   const auto context = current_context();
+  refuse_unsafe("cuModuleLoadData");
   JitOptions jit(numOptions, options, optionValues);
   const auto loaded = load_module(context, ptx_of(image), jit);
   publish(loaded);
@@ -111,6 +113,7 @@ CUresult cuModuleLoad(CUmodule* module, const char* fname) {
 
 CUresult cuModuleUnload(CUmodule hmod) {
   const auto module = module_of(hmod);
+  refuse_unsafe("cuModuleUnload");
   if (module->library) refuse(CUDA_ERROR_NOT_PERMITTED, "the module belongs to a library: unload that");
   for (const auto& function : module->functions) runtime().functions.remove(function.get());
   runtime().modules.remove(module.get());
@@ -166,6 +169,7 @@ CUresult cuLibraryLoadData(CUlibrary* library, const void* code, CUjit_option* j
              static_cast<int>(libraryOptions[i]));
     not_null(libraryOptionValues, "libraryOptionValues");
   }
+  refuse_unsafe("cuLibraryLoadData");
   JitOptions jit(numJitOptions, jitOptions, jitOptionsValues);
   auto loaded = std::make_shared<LoadedLibrary>();
   loaded->text = ptx_of(code);
@@ -214,6 +218,7 @@ CUresult cuLibraryLoadFromFile(CUlibrary* library, const char* fileName, CUjit_o
 
 CUresult cuLibraryUnload(CUlibrary handle) {
   const auto library = library_of(handle);
+  refuse_unsafe("cuLibraryUnload");
   for (const auto& kernel : library->kernels) runtime().kernels.remove(kernel.get());
   {
     std::lock_guard lock(library->mutex);

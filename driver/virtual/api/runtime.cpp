@@ -1,5 +1,7 @@
 #include "driver/virtual/api/runtime.h"
 
+#include "driver/virtual/api/capture.h"
+
 namespace ptxops::virt {
 
 using namespace abi;
@@ -52,6 +54,7 @@ std::shared_ptr<Context> Runtime::context(CUcontext handle) {
 void Runtime::destroy(const std::shared_ptr<Context>& context) {
   context->synchronize();
   context->destroyed.store(true);
+  abandon_captures([&](const Stream& s) { return s.context == context.get(); });
   contexts.remove(context.get());
   streams.remove_if([&](const Stream& s) { return s.context == context.get(); });
   events.remove_if([&](const Event& e) { return e.context == context.get(); });

@@ -17,6 +17,10 @@
 
 namespace ptxops::virt {
 
+struct Graph;
+struct GraphNode;
+struct GraphExec;
+
 struct Device {
   int ordinal = 0;
   Profile profile;
@@ -58,6 +62,9 @@ class Runtime {
   HandleTable<LoadedLibrary> libraries;
   HandleTable<LibraryKernel> kernels;
   HandleTable<Pool> pools;
+  HandleTable<Graph> graphs;
+  HandleTable<GraphNode> graph_nodes;
+  HandleTable<GraphExec> graph_execs;
 
   std::mutex owners_mutex;
   std::map<uint64_t, Owner> owners;  // by base address

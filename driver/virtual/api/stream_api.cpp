@@ -5,6 +5,7 @@
 #include <cstring>
 #include <thread>
 
+#include "driver/virtual/api/capture.h"
 #include "driver/virtual/api/entry.h"
 #include "driver/virtual/api/runtime.h"
 
@@ -19,11 +20,6 @@ std::shared_ptr<Event> event_of(CUevent handle) {
   auto event = runtime().events.find(handle);
   if (!event) refuse(CUDA_ERROR_INVALID_HANDLE, "{} is not an event", static_cast<void*>(handle));
   return event;
-}
-
-WorkPtr recorded_work(Event& event) {
-  std::lock_guard lock(event.mutex);
-  return event.recorded;
 }
 
 constexpr int kLeastPriority = 0, kGreatestPriority = -5;
@@ -49,6 +45,7 @@ CUresult cuStreamCreate(CUstream* phStream, unsigned int Flags) {
 CUresult cuStreamDestroy_v2(CUstream hStream) {
   const auto stream = runtime().streams.remove(hStream);
   if (!stream) refuse(CUDA_ERROR_INVALID_HANDLE, "{} is not a stream", static_cast<void*>(hStream));
+  abandon_captures([&](const Stream& s) { return &s == stream.get(); });
   stream->context->forget_stream(*stream);
   return CUDA_SUCCESS;
 }
@@ -81,15 +78,13 @@ CUresult cuStreamGetDevice(CUstream hStream, CUdevice* device) {
 CUresult cuStreamWaitEvent(CUstream hStream, CUevent hEvent, unsigned int Flags) {
   if (Flags & ~unsigned{CU_EVENT_WAIT_EXTERNAL})
     refuse(CUDA_ERROR_INVALID_VALUE, "Flags: expected 0 or 1, got {}", Flags);
-  const StreamRef stream = resolve_stream(hStream);
-  // An event that was never recorded is complete.
-  if (const WorkPtr recorded = recorded_work(*event_of(hEvent)))
-    stream.context->enqueue(*stream.stream, Work::Place::inline_, {}, {recorded});
+  wait_event(resolve_stream(hStream), event_of(hEvent), Flags);
   return CUDA_SUCCESS;
 }
 
 CUresult cuStreamQuery(CUstream hStream) {
   const StreamRef stream = resolve_stream(hStream);
+  refuse_capturing(stream, "cuStreamQuery");
   if (stream.context->tail(*stream.stream)) return CUDA_ERROR_NOT_READY;
   stream.context->check_fault();
   return CUDA_SUCCESS;
@@ -97,6 +92,7 @@ CUresult cuStreamQuery(CUstream hStream) {
 
 CUresult cuStreamSynchronize(CUstream hStream) {
   const StreamRef stream = resolve_stream(hStream);
+  refuse_capturing(stream, "cuStreamSynchronize");
   stream.context->synchronize(*stream.stream);
   stream.context->check_fault();
   return CUDA_SUCCESS;
@@ -108,6 +104,7 @@ CUresult cuStreamAddCallback(CUstream hStream, CUstreamCallback callback, void* 
   if (flags != 0) refuse(CUDA_ERROR_INVALID_VALUE, "flags: expected 0, got {}", flags);
   not_null(reinterpret_cast<void*>(callback), "callback");
   const StreamRef stream = resolve_stream(hStream);
+  refuse_capturing(stream, "cuStreamAddCallback");
   stream.context->enqueue_even_faulted(*stream.stream, Work::Place::thread,
                                        [callback, userData, hStream, context = stream.context](Work& work) {
                                          callback(hStream, context->fault(), userData);
@@ -118,28 +115,7 @@ CUresult cuStreamAddCallback(CUstream hStream, CUstreamCallback callback, void* 
 
 CUresult cuLaunchHostFunc(CUstream hStream, CUhostFn fn, void* userData) {
   not_null(reinterpret_cast<void*>(fn), "fn");
-  const StreamRef stream = resolve_stream(hStream);
-  stream.context->enqueue(*stream.stream, Work::Place::thread, [fn, userData](Work& work) {
-    fn(userData);
-    work.finish(0);
-  });
-  return CUDA_SUCCESS;
-}
-
-// ---- Capture: there is none yet, so no stream is ever capturing
-// ------------------------------------------------------
-
-CUresult cuStreamIsCapturing(CUstream hStream, CUstreamCaptureStatus* captureStatus) {
-  resolve_stream(hStream);
-  *not_null(captureStatus, "captureStatus") = CU_STREAM_CAPTURE_STATUS_NONE;
-  return CUDA_SUCCESS;
-}
-
-CUresult cuThreadExchangeStreamCaptureMode(CUstreamCaptureMode* mode) {
-  thread_local CUstreamCaptureMode current = CU_STREAM_CAPTURE_MODE_GLOBAL;
-  if (*not_null(mode, "mode") < CU_STREAM_CAPTURE_MODE_GLOBAL || *mode > CU_STREAM_CAPTURE_MODE_RELAXED)
-    refuse(CUDA_ERROR_INVALID_VALUE, "capture mode: expected 0..2, got {}", static_cast<int>(*mode));
-  std::swap(*mode, current);
+  issue(resolve_stream(hStream), HostCall{fn, userData});
   return CUDA_SUCCESS;
 }
 
@@ -213,6 +189,7 @@ CUresult write_value(CUstream handle, CUdeviceptr address, T value, unsigned fla
     refuse(CUDA_ERROR_INVALID_VALUE, "flags: expected 0 or 1, got {:#x}", flags);
   const StreamRef stream = resolve_stream(handle);
   check_word(address, sizeof(T));
+  refuse_capturing(stream, "cuStreamWriteValue", CUDA_ERROR_NOT_SUPPORTED);
   stream.context->enqueue(*stream.stream, Work::Place::inline_, [address, value](Work& work) {
     if (const Allocation* a = runtime().memory().find(address)) {
       mark_written(*a, address, sizeof(T));
@@ -232,6 +209,7 @@ CUresult wait_value(CUstream handle, CUdeviceptr address, T value, unsigned flag
     refuse(CUDA_ERROR_INVALID_VALUE, "flags: expected 0..3, got {:#x}", flags);
   const StreamRef stream = resolve_stream(handle);
   check_word(address, sizeof(T));
+  refuse_capturing(stream, "cuStreamWaitValue", CUDA_ERROR_NOT_SUPPORTED);
   stream.context->enqueue(
       *stream.stream, Work::Place::thread, [address, value, flags, context = stream.context](Work& work) {
         auto holds = [&] {
@@ -300,9 +278,7 @@ CUresult cuEventRecordWithFlags(CUevent hEvent, CUstream hStream, unsigned int f
   const StreamRef stream = resolve_stream(hStream);
   if (event->context != stream.context.get())
     refuse(CUDA_ERROR_INVALID_HANDLE, "event and stream belong to different contexts");
-  const WorkPtr marker = stream.context->enqueue(*stream.stream, Work::Place::inline_, {});
-  std::lock_guard lock(event->mutex);
-  event->recorded = marker;
+  record_event(stream, event, flags);
   return CUDA_SUCCESS;
 }
 
@@ -313,7 +289,9 @@ CUresult cuEventRecord(CUevent hEvent, CUstream hStream) {
 CUresult cuEventQuery(CUevent hEvent) {
   const auto event = event_of(hEvent);
   event->context->check_fault();
-  const WorkPtr work = recorded_work(*event);
+  refuse_captured(*event, "cuEventQuery");
+  refuse_unsafe("cuEventQuery");
+  const WorkPtr work = event->last_recorded();
   if (work && !work->finished()) return CUDA_ERROR_NOT_READY;
   event->context->check_fault();
   return CUDA_SUCCESS;
@@ -321,7 +299,9 @@ CUresult cuEventQuery(CUevent hEvent) {
 
 CUresult cuEventSynchronize(CUevent hEvent) {
   const auto event = event_of(hEvent);
-  if (const WorkPtr work = recorded_work(*event)) work->wait();
+  refuse_captured(*event, "cuEventSynchronize");
+  refuse_unsafe("cuEventSynchronize");
+  if (const WorkPtr work = event->last_recorded()) work->wait();
   event->context->check_fault();
   return CUDA_SUCCESS;
 }
@@ -333,7 +313,9 @@ CUresult cuEventElapsedTime_v2(float* pMilliseconds, CUevent hStart, CUevent hEn
   const auto start = event_of(hStart), end = event_of(hEnd);
   if ((start->flags | end->flags) & CU_EVENT_DISABLE_TIMING)
     refuse(CUDA_ERROR_INVALID_HANDLE, "an event was created with CU_EVENT_DISABLE_TIMING");
-  const WorkPtr from = recorded_work(*start), to = recorded_work(*end);
+  refuse_captured(*start, "cuEventElapsedTime");
+  refuse_captured(*end, "cuEventElapsedTime");
+  const WorkPtr from = start->last_recorded(), to = end->last_recorded();
   if (!from || !to)
     refuse(CUDA_ERROR_INVALID_HANDLE, "the {} event was never recorded", !from ? "start" : "end");
   if (!from->finished() || !to->finished()) return CUDA_ERROR_NOT_READY;

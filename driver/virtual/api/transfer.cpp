@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "driver/virtual/api/capture.h"
+
 namespace ptxops::virt {
 
 using namespace abi;
@@ -23,11 +25,6 @@ double modelled_copy_seconds(const Transfer& t) {
   };
   if (host(t.to) || host(t.from)) return kHostLatency + bytes / kHostBytesPerSecond;
   return kDeviceLatency + 2 * bytes / kDeviceBytesPerSecond;  // read and written
-}
-
-// Small transfers run where the stream gets to them; large ones must not hold up a worker.
-Work::Place place_for(uint64_t bytes) {
-  return bytes <= 64 << 10 ? Work::Place::inline_ : Work::Place::thread;
 }
 
 // Bytes from the first to behind the last of a box.
@@ -55,7 +52,7 @@ void copy_shadow(uint64_t to, const Box& to_box, uint64_t from, const Box& from_
   }
 }
 
-void run(const Transfer& t) {
+void move(const Transfer& t) {
   for (uint64_t z = 0; z < t.depth; ++z)
     for (uint64_t y = 0; y < t.height; ++y) {
       const uint64_t to = t.to.address + z * t.to.slice_pitch + y * t.to.row_pitch;
@@ -81,7 +78,49 @@ void check_box(const char* what, const Box& b, const Transfer& t) {
   if (b.on_device) check_range(what, b.address, extent(b, t));
 }
 
+Box side(const char* what, CUmemorytype type, const void* host, CUdeviceptr device, uint64_t pitch,
+         uint64_t slice, uint64_t offset) {
+  switch (type) {
+    case CU_MEMORYTYPE_HOST:
+      return {reinterpret_cast<uint64_t>(host) + offset, false, pitch, slice};
+    case CU_MEMORYTYPE_DEVICE:
+      return {device + offset, true, pitch, slice};
+    case CU_MEMORYTYPE_UNIFIED:
+      return {device + offset, Runtime::get().memory().find(device + offset) != nullptr, pitch, slice};
+    case CU_MEMORYTYPE_ARRAY:
+      refuse(CUDA_ERROR_NOT_SUPPORTED, "{} is a CUDA array: arrays are not implemented by the virtual device",
+             what);
+  }
+  refuse(CUDA_ERROR_INVALID_VALUE, "{} memory type: expected 1..4, got {}", what, static_cast<int>(type));
+}
+
 }  // namespace
+
+Transfer transfer_of(const CUDA_MEMCPY2D* p) {
+  not_null(p, "pCopy");
+  Transfer t;
+  t.width = p->WidthInBytes;
+  t.height = p->Height;
+  t.to = side("destination", p->dstMemoryType, p->dstHost, p->dstDevice, p->dstPitch, 0,
+              p->dstY * p->dstPitch + p->dstXInBytes);
+  t.from = side("source", p->srcMemoryType, p->srcHost, p->srcDevice, p->srcPitch, 0,
+                p->srcY * p->srcPitch + p->srcXInBytes);
+  return t;
+}
+
+Transfer transfer_of(const CUDA_MEMCPY3D* p) {
+  not_null(p, "pCopy");
+  Transfer t;
+  t.width = p->WidthInBytes;
+  t.height = p->Height;
+  t.depth = p->Depth;
+  const uint64_t to_slice = p->dstPitch * p->dstHeight, from_slice = p->srcPitch * p->srcHeight;
+  t.to = side("destination", p->dstMemoryType, p->dstHost, p->dstDevice, p->dstPitch, to_slice,
+              p->dstZ * to_slice + p->dstY * p->dstPitch + p->dstXInBytes);
+  t.from = side("source", p->srcMemoryType, p->srcHost, p->srcDevice, p->srcPitch, from_slice,
+                p->srcZ * from_slice + p->srcY * p->srcPitch + p->srcXInBytes);
+  return t;
+}
 
 void check_range(const char* what, uint64_t address, uint64_t bytes) {
   Memory& memory = Runtime::get().memory();
@@ -97,57 +136,77 @@ bool is_known_memory(uint64_t address, uint64_t bytes) {
   return a && bytes <= a->end() - address;
 }
 
-void copy(const StreamRef& stream, const Transfer& t, bool wait) {
-  if (t.width == 0 || t.height == 0 || t.depth == 0) return;
+void check(const Transfer& t) {
   check_box("destination", t.to, t);
   check_box("source", t.from, t);
-  const WorkPtr work = stream.context->enqueue(*stream.stream, place_for(t.width * t.height * t.depth),
-                                               [t, context = stream.context](Work& self) {
-                                                 if (!is_live(t.to, t))
-                                                   fault_freed(*context, "copy destination", t.to.address);
-                                                 else if (!is_live(t.from, t))
-                                                   fault_freed(*context, "copy source", t.from.address);
-                                                 else
-                                                   run(t);
-                                                 self.finish(modelled_copy_seconds(t));
-                                               });
-  if (!wait) return;
+}
+
+Fill make_fill(uint64_t address, uint64_t pitch, uint32_t value, uint32_t bytes, uint64_t width,
+               uint64_t height) {
+  Fill fill;
+  fill.value = value;
+  fill.bytes = bytes;
+  fill.target.width = width * bytes;
+  fill.target.height = height;
+  fill.target.to = {address, true, pitch, 0};
+  if (is_empty(fill.target)) return fill;
+  if (address % bytes != 0 || (height > 1 && pitch % bytes != 0))
+    refuse(CUDA_ERROR_INVALID_VALUE,
+           "memset of {}-byte elements: address {:#x} and pitch {} must be multiples of {}", bytes, address,
+           pitch, bytes);
+  check_box("destination", fill.target.to, fill.target);
+  return fill;
+}
+
+// Small transfers run where the stream gets to them; large ones must not hold up a worker.
+Work::Place place_of(const Transfer& t) {
+  return t.width * t.height * t.depth <= 64 << 10 ? Work::Place::inline_ : Work::Place::thread;
+}
+
+void run(Work& work, const Transfer& t, Context& context) {
+  if (!is_live(t.to, t))
+    fault_freed(context, "copy destination", t.to.address);
+  else if (!is_live(t.from, t))
+    fault_freed(context, "copy source", t.from.address);
+  else
+    move(t);
+  work.finish(modelled_copy_seconds(t));
+}
+
+void run(Work& work, const Fill& fill, Context& context) {
+  const Transfer& t = fill.target;
+  if (!is_live(t.to, t)) {
+    fault_freed(context, "memset destination", t.to.address);
+    work.finish(0);
+    return;
+  }
+  const Allocation& a = *Runtime::get().memory().find(t.to.address);
+  for (uint64_t y = 0; y < t.height; ++y) {
+    const uint64_t row = t.to.address + y * t.to.row_pitch;
+    if (fill.bytes == 1)
+      std::memset(reinterpret_cast<void*>(row), static_cast<int>(fill.value), t.width);
+    else if (fill.bytes == 2)
+      std::fill_n(reinterpret_cast<uint16_t*>(row), t.width / 2, static_cast<uint16_t>(fill.value));
+    else
+      std::fill_n(reinterpret_cast<uint32_t*>(row), t.width / 4, fill.value);
+    mark_written(a, row, t.width);
+  }
+  work.finish(kDeviceLatency + static_cast<double>(t.width * t.height) / kDeviceBytesPerSecond);
+}
+
+void copy(const StreamRef& stream, const Transfer& t, bool wait) {
+  if (is_empty(t)) return;
+  check(t);
+  const WorkPtr work = issue(stream, t);
+  if (!wait || !work) return;
   work->wait();
   stream.context->check_fault();
 }
 
 void fill(const StreamRef& stream, uint64_t address, uint64_t pitch, uint32_t value, uint32_t bytes,
           uint64_t width, uint64_t height) {
-  if (width == 0 || height == 0) return;
-  Transfer t;
-  t.width = width * bytes;
-  t.height = height;
-  t.to = {address, true, pitch, 0};
-  if (address % bytes != 0 || (height > 1 && pitch % bytes != 0))
-    refuse(CUDA_ERROR_INVALID_VALUE,
-           "memset of {}-byte elements: address {:#x} and pitch {} must be multiples of {}", bytes, address,
-           pitch, bytes);
-  check_box("destination", t.to, t);
-  stream.context->enqueue(
-      *stream.stream, place_for(t.width * t.height), [t, value, bytes, context = stream.context](Work& self) {
-        if (!is_live(t.to, t)) {
-          fault_freed(*context, "memset destination", t.to.address);
-          self.finish(0);
-          return;
-        }
-        const Allocation& a = *Runtime::get().memory().find(t.to.address);
-        for (uint64_t y = 0; y < t.height; ++y) {
-          const uint64_t row = t.to.address + y * t.to.row_pitch;
-          if (bytes == 1)
-            std::memset(reinterpret_cast<void*>(row), static_cast<int>(value), t.width);
-          else if (bytes == 2)
-            std::fill_n(reinterpret_cast<uint16_t*>(row), t.width / 2, static_cast<uint16_t>(value));
-          else
-            std::fill_n(reinterpret_cast<uint32_t*>(row), t.width / 4, value);
-          mark_written(a, row, t.width);
-        }
-        self.finish(kDeviceLatency + static_cast<double>(t.width * t.height) / kDeviceBytesPerSecond);
-      });
+  const Fill fill = make_fill(address, pitch, value, bytes, width, height);
+  if (!is_empty(fill.target)) issue(stream, fill);
 }
 
 }  // namespace ptxops::virt

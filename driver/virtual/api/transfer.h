@@ -22,6 +22,27 @@ struct Transfer {
   uint64_t width = 0, height = 1, depth = 1;
 };
 
+// Fills the boxes `target.to` with elements of `bytes` (1, 2, 4); widths in bytes.
+struct Fill {
+  Transfer target;
+  uint32_t value = 0, bytes = 1;
+};
+
+// Throw CUDA_ERROR_INVALID_VALUE unless the ranges lie in live allocations and pitches fit.
+void check(const Transfer& transfer);
+Fill make_fill(uint64_t address, uint64_t pitch, uint32_t value, uint32_t bytes, uint64_t width,
+               uint64_t height);
+Transfer transfer_of(const abi::CUDA_MEMCPY2D* box);
+Transfer transfer_of(const abi::CUDA_MEMCPY3D* box);
+inline bool is_empty(const Transfer& t) {
+  return t.width == 0 || t.height == 0 || t.depth == 0;
+}
+
+// What a unit of work does: ends with work.finish().
+void run(Work& work, const Transfer& transfer, Context& context);
+void run(Work& work, const Fill& fill, Context& context);
+Work::Place place_of(const Transfer& transfer);
+
 // Issues the copy to the stream. `wait`: returns when done (host memory that the caller may reuse, or
 // unpinned).
 void copy(const StreamRef& stream, const Transfer& transfer, bool wait);

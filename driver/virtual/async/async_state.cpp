@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "driver/virtual/check/checker.h"
+
 namespace ptxops::virt {
 
 CopyGroups::Members CopyGroups::join(uint32_t lanes) {
@@ -39,20 +41,46 @@ void CopyGroups::wait(Warp& w, uint32_t lanes, uint32_t newest, bool read_only) 
     for (size_t k = 0; k < covered; ++k)
       if (groups[k]) {
         finish(w, *groups[k], read_only);
+        done_[lane] = std::max(done_[lane], groups[k]->number);
         written_[lane] = std::max(written_[lane], groups[k]->write_clock);
       }
     groups.erase(groups.begin(), groups.begin() + static_cast<ptrdiff_t>(covered));
     if (!read_only) w.clock = std::max(w.clock, written_[lane]);
   }
+  if (w.order) judge(w, lanes, read_only);
+}
+
+void CopyGroups::judge(Warp& w, uint32_t lanes, bool read_only) {
+  Checker& checker = *w.order->checker;
+  if (bulk_) {
+    for (uint32_t rest = lanes; rest; rest &= rest - 1) {
+      const uint32_t lane = __builtin_ctz(rest);
+      if (done_[lane]) checker.bulk_done(w, lane, done_[lane], read_only);
+    }
+    w.order->last_group_wait_stamp = checker.stamp();
+    w.order->last_group_wait_read = read_only;
+    return;
+  }
+  while (lanes) {  // lanes that have waited for the same operation, together
+    const uint32_t number = done_[__builtin_ctz(lanes)];
+    uint32_t same = 0;
+    for (uint32_t rest = lanes; rest; rest &= rest - 1)
+      if (done_[__builtin_ctz(rest)] == number) same |= rest & -rest;
+    if (number) checker.cp_async_done(w, same, number);
+    lanes &= ~same;
+  }
 }
 
 void CopyGroups::wait_all(Warp& w, uint32_t lanes) {
-  wait(w, lanes, 0, false);
   for (uint32_t rest = lanes; rest; rest &= rest - 1) {
-    auto& open = open_[__builtin_ctz(rest)];
-    if (open) finish(w, *open, false);
+    const uint32_t lane = __builtin_ctz(rest);
+    auto& open = open_[lane];
+    if (!open) continue;
+    finish(w, *open, false);
+    done_[lane] = std::max(done_[lane], open->number);
     open = nullptr;
   }
+  wait(w, lanes, 0, false);
 }
 
 void CopyGroups::note(uint32_t lanes, uint64_t clock) {

@@ -29,11 +29,13 @@ struct CopyGroup {
   uint32_t pending = 0;      // operations whose effects are not applied yet
   uint64_t read_clock = 0;   // modelled time at which all sources have been read
   uint64_t write_clock = 0;  // modelled time at which all writes are done
+  uint32_t number = 0;       // for the checker: of its latest operation
 };
 
 // The groups of the 32 lanes of a warp, in the order of their commits.
 class CopyGroups {
  public:
+  explicit CopyGroups(bool bulk) : bulk_(bulk) {}
   using Members = std::vector<std::shared_ptr<CopyGroup>>;
   // The open groups that an operation of `lanes` belongs to, each once.
   Members join(uint32_t lanes);
@@ -48,6 +50,11 @@ class CopyGroups {
   void note(uint32_t lanes, uint64_t clock);
 
  private:
+  // Tells the checker what the lanes' wait has covered.
+  void judge(Warp& warp, uint32_t lanes, bool read_only);
+
+  bool bulk_;
+  std::array<uint32_t, kLanes> done_{};  // number of the latest operation waited for, if only its reads
   std::array<std::shared_ptr<CopyGroup>, kLanes> open_;
   std::array<std::deque<std::shared_ptr<CopyGroup>>, kLanes> committed_;
   std::array<uint64_t, kLanes> last_clock_{};
@@ -55,7 +62,7 @@ class CopyGroups {
 };
 
 struct AsyncState {
-  CopyGroups cp_async, bulk;
+  CopyGroups cp_async{false}, bulk{true};
   // wgmma: effects are immediate, so only modelled times remain.
   uint64_t wgmma_open = 0;            // end of the latest wgmma of the open group
   std::deque<uint64_t> wgmma_groups;  // ends of committed groups, oldest first

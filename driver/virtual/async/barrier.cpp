@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <bit>
 
+#include "driver/virtual/check/checker.h"
 #include "driver/virtual/exec/decode.h"
 #include "driver/virtual/isa/ir.h"
 
@@ -56,6 +57,10 @@ void complete(Cta& cta, NamedBarrier& b) {
   const uint64_t release = b.clock + kBarrierLatency;
   for (const NamedBarrier::Waiter& waiter : b.results) {
     waiter.warp->clock = std::max(waiter.warp->clock, release);
+    if (b.order) {
+      waiter.warp->order->checker->barrier_leave(*waiter.warp, waiter.lanes, *b.order, false);
+      if (waiter.lanes == waiter.warp->live()) order_lanes(*waiter.warp, waiter.lanes);
+    }
     if (b.reduction == kNone) continue;
     std::byte* slot = waiter.regs + waiter.op->d;
     if (b.reduction == kPopc) {
@@ -67,6 +72,7 @@ void complete(Cta& cta, NamedBarrier& b) {
     }
   }
   b.results.clear();
+  b.order = nullptr;
   b.expected = b.arrived = b.arrived_warps = 0;
   b.partial.fill(0);
   ++b.generation;
@@ -148,6 +154,10 @@ Step barrier(Warp& w, const Op& op, uint32_t lanes) {
     if (reduction == kOr) b.accumulator |= p != 0;
   }
   b.clock = std::max(b.clock, w.clock);
+  if (w.order) {
+    if (!b.order) b.order = std::make_shared<BarrierOrder>();
+    w.order->checker->barrier_arrive(w, lanes, *b.order, false);
+  }
   b.partial[w.id] |= lanes;
   if (waits) b.results.push_back({&w, &op, w.regs, lanes});
   arrive_if_whole(w, b);

@@ -23,7 +23,8 @@ Cta* locate(Warp& w, const Op& op, int lane, uint64_t address, uint32_t& offset)
 }  // namespace
 
 bool open_destination(Warp& w, const Op& op, int lane, const BulkOperands& o, uint64_t address,
-                      uint64_t barrier, uint32_t bytes, uint32_t alignment, Destination& out) {
+                      uint64_t barrier, uint32_t bytes, uint32_t alignment, Destination& out,
+                      AccessKind kind) {
   Cta* data = locate(w, op, lane, address, out.offset);
   if (!data) return false;
   Cta* signal = locate(w, op, lane, barrier, out.barrier);
@@ -60,6 +61,12 @@ bool open_destination(Warp& w, const Op& op, int lane, const BulkOperands& o, ui
     }
     if (!resolve_shared(w, op, lane, target, out.offset, access)) return false;
     if (!mbarrier_copy_issued(w, op, lane, target, out.barrier, bytes)) return false;
+    if (w.order) {
+      Checker& checker = *w.order->checker;
+      if (!checker.shared_range(w, op, checker.signals(Actor::bulk_load, kind, target, out.barrier, lane),
+                                target, out.offset, bytes))
+        return false;
+    }
   }
   return true;
 }
@@ -87,6 +94,18 @@ const std::byte* open_source(Warp& w, const Op& op, int lane, uint64_t address, 
                       .size = bytes,
                       .alignment = alignment};
   return resolve_shared(w, op, lane, *source, offset, access);
+}
+
+Checker::Async signals(Warp& w, int lane, const Destination& to) {
+  const Cta& first = *w.cta->cluster->ctas[__builtin_ctz(to.ctas)];
+  return w.order->checker->signals(Actor::bulk_read, AccessKind::load, first, to.barrier, lane);
+}
+
+GroupedOrder open_group(Warp& w, int lane, AccessKind kind) {
+  WarpOrder::Bulk& b = w.order->checker->bulk_of(w, static_cast<uint32_t>(lane));
+  ++b.issued;
+  return {{Actor::bulk_read, AccessKind::load, b.reads, b.issued, lane},
+          {Actor::bulk_store, kind, b.writes, b.issued, lane}};
 }
 
 uint64_t reserve_engine(Warp& w, uint32_t bytes, uint32_t rows) {

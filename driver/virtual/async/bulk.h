@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "driver/virtual/async/async_state.h"
+#include "driver/virtual/check/checker.h"
 #include "driver/virtual/exec/access.h"
 #include "driver/virtual/exec/decode.h"
 
@@ -29,13 +30,22 @@ struct Destination {
 // Resolves destination and mbarrier addresses, checks ranges and CTAs, marks the destination written and
 // announces `bytes` at each barrier. false after a fault.
 bool open_destination(Warp& w, const Op& op, int lane, const BulkOperands& o, uint64_t address,
-                      uint64_t barrier, uint32_t bytes, uint32_t alignment, Destination& out);
+                      uint64_t barrier, uint32_t bytes, uint32_t alignment, Destination& out,
+                      AccessKind kind = AccessKind::store);
 // Signals the barriers of a landed copy.
 void complete(Warp& w, const Op& op, const Destination& to, uint32_t bytes, uint64_t clock);
 
 // Offset within the executing CTA of a shared source range, checked; nullptr after a fault.
 const std::byte* open_source(Warp& w, const Op& op, int lane, uint64_t address, uint32_t bytes,
                              uint32_t alignment);
+
+// For the checker: whose access the read of a copy's source is, for copies that signal mbarriers; and for
+// those that belong to a bulk group (whose latest operation they become) the read and the write.
+Checker::Async signals(Warp& w, int lane, const Destination& to);
+struct GroupedOrder {
+  Checker::Async read, write;
+};
+GroupedOrder open_group(Warp& w, int lane, AccessKind kind);
 
 // Time model: when a copy of `bytes` in `rows` rows, issued now, has gone through the SM's copy engine.
 uint64_t reserve_engine(Warp& w, uint32_t bytes, uint32_t rows);
@@ -45,14 +55,16 @@ template <class Apply>
 void push_grouped(Warp& w, int lane, uint64_t read_clock, uint64_t write_clock, Apply apply) {
   auto group = async_state(w).bulk.join(1u << lane).front();
   ++group->pending;
+  if (w.order) group->number = w.order->checker->bulk_of(w, static_cast<uint32_t>(lane)).issued;
   group->read_clock = std::max(group->read_clock, read_clock);
   group->write_clock = std::max(group->write_clock, write_clock);
   Cluster* cluster = w.cta->cluster;
   cluster->async.push_back({[group, cluster, apply = std::move(apply)] {
-    apply();
-    --group->pending;
-    ++cluster->progress;
-  }});
+                              apply();
+                              --group->pending;
+                              ++cluster->progress;
+                            },
+                            true});
 }
 
 inline const BulkOperands& bulk_operands(const Op& op) {

@@ -47,13 +47,18 @@ Step g2s_one(Warp& w, const Op& op, int lane) {
   if (!from || !open_destination(w, op, lane, o, w.reg<uint64_t>(o.shared)[lane] + o.shared_displacement,
                                  w.reg<uint64_t>(o.barrier)[lane] + o.barrier_displacement, bytes, 16, to))
     return Step::fault;
+  if (w.order &&
+      !w.order->checker->global_range(w, op, signals(w, lane, to), reinterpret_cast<uint64_t>(from), bytes))
+    return Step::fault;
   uint64_t done = reserve_engine(w, bytes, 1) + latency::kTma;
   if (bytes) done += charge_global(*w.cta->cluster->grid, reinterpret_cast<uint64_t>(from), bytes);
-  w.cta->cluster->async.push_back({[&w, &op, from, to, bytes, done] {
-    for (uint32_t rest = to.ctas; rest; rest &= rest - 1)
-      std::memcpy(w.cta->cluster->ctas[__builtin_ctz(rest)]->smem + to.offset, from, bytes);
-    complete(w, op, to, bytes, done);
-  }});
+  w.cta->cluster->async.push_back(
+      {[&w, &op, from, to, bytes, done] {
+         for (uint32_t rest = to.ctas; rest; rest &= rest - 1)
+           std::memcpy(w.cta->cluster->ctas[__builtin_ctz(rest)]->smem + to.offset, from, bytes);
+         complete(w, op, to, bytes, done);
+       },
+       true});
   return Step::next;
 }
 
@@ -65,17 +70,22 @@ Step s2s_one(Warp& w, const Op& op, int lane) {
       open_source(w, op, lane, w.reg<uint64_t>(o.shared)[lane] + o.shared_displacement, bytes, 16);
   Destination to;
   if (!from || !open_destination(w, op, lane, o, w.reg<uint64_t>(o.remote)[lane] + o.remote_displacement,
-                                 w.reg<uint64_t>(o.barrier)[lane] + o.barrier_displacement, bytes, 16, to))
+                                 w.reg<uint64_t>(o.barrier)[lane] + o.barrier_displacement, bytes, 16, to,
+                                 op.e ? AccessKind::atomic : AccessKind::store))
+    return Step::fault;
+  if (w.order && !w.order->checker->shared_range(w, op, signals(w, lane, to), *w.cta,
+                                                 static_cast<uint32_t>(from - w.cta->smem), bytes))
     return Step::fault;
   const uint64_t done = reserve_engine(w, bytes, 1) + latency::kSharedRemote;
   std::byte* target = w.cta->cluster->ctas[__builtin_ctz(to.ctas)]->smem + to.offset;
   w.cta->cluster->async.push_back({[&w, &op, from, to, target, bytes, done] {
-    if (op.e)
-      reduction(op).reduce(target, from, bytes / reduction(op).element);
-    else
-      std::memmove(target, from, bytes);
-    complete(w, op, to, bytes, done);
-  }});
+                                     if (op.e)
+                                       reduction(op).reduce(target, from, bytes / reduction(op).element);
+                                     else
+                                       std::memmove(target, from, bytes);
+                                     complete(w, op, to, bytes, done);
+                                   },
+                                   true});
   return Step::next;
 }
 
@@ -88,6 +98,13 @@ Step s2g_one(Warp& w, const Op& op, int lane) {
   std::byte* to =
       from ? open_global(w, op, lane, op.e ? AccessKind::atomic : AccessKind::store, bytes) : nullptr;
   if (!to) return Step::fault;
+  if (w.order) {
+    Checker& checker = *w.order->checker;
+    const GroupedOrder g = open_group(w, lane, op.e ? AccessKind::atomic : AccessKind::store);
+    if (!checker.shared_range(w, op, g.read, *w.cta, static_cast<uint32_t>(from - w.cta->smem), bytes) ||
+        !checker.global_range(w, op, g.write, reinterpret_cast<uint64_t>(to), bytes))
+      return Step::fault;
+  }
   const uint64_t read = reserve_engine(w, bytes, 1) + latency::kTma;
   const uint64_t written =
       read + (bytes ? charge_global(*w.cta->cluster->grid, reinterpret_cast<uint64_t>(to), bytes) : 0);

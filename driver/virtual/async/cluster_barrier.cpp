@@ -5,13 +5,14 @@
 #include <algorithm>
 #include <bit>
 
+#include "driver/virtual/check/checker.h"
 #include "driver/virtual/exec/decode.h"
 #include "driver/virtual/isa/ir.h"
 
 namespace ptxops::virt {
 namespace {
 
-constexpr uint32_t kAligned = 1;  // Op::e
+constexpr uint32_t kAligned = 1, kRelaxed = 2;  // Op::e
 
 bool has_arrived(const Warp& warp) {
   return (warp.live() & ~(warp.cluster_arrived & ~warp.cluster_released)) == 0;
@@ -45,6 +46,7 @@ void complete_if_due(Cluster& cluster) {
   cluster.barrier_release =
       cluster.barrier_clock + (cluster.cta_count() > 1 ? kClusterBarrierLatency : kSoloBarrierLatency);
   cluster.barrier_clock = 0;
+  cluster.released_order = std::move(cluster.arriving_order);
   ++cluster.barrier_phase;
   ++cluster.progress;
   cluster.wake(cluster.barrier_waiters);
@@ -69,6 +71,11 @@ Step arrive(Warp& w, const Op& op, uint32_t lanes) {
                     again, w.cta->cluster->barrier_phase));
   Cluster& cluster = *w.cta->cluster;
   w.cluster_arrived |= lanes;
+  if (w.order) {
+    if (!cluster.arriving_order) cluster.arriving_order = std::make_shared<BarrierOrder>();
+    if (op.e & kAligned) order_lanes(w, lanes);
+    w.order->checker->barrier_arrive(w, lanes, *cluster.arriving_order, op.e & kRelaxed);
+  }
   cluster.barrier_clock = std::max(cluster.barrier_clock, w.clock);
   ++cluster.progress;
   complete_if_due(cluster);
@@ -90,6 +97,10 @@ Step wait(Warp& w, const Op& op, uint32_t lanes) {
   w.cluster_arrived &= ~lanes;
   w.cluster_released &= ~lanes;
   w.clock = std::max(w.clock, cluster.barrier_release);
+  if (w.order && cluster.released_order) {
+    w.order->checker->barrier_leave(w, lanes, *cluster.released_order, false);
+    if (op.e & kAligned) order_lanes(w, lanes);
+  }
   return Step::next;
 }
 
@@ -110,7 +121,7 @@ void cluster_barrier_after_exit(Warp& warp) {
 
 // .relaxed differs only in what it publishes.
 void decode_barrier_cluster_arrive(Decoder& d, const isa::Instruction& in) {
-  d.emit(arrive).e = in.has("aligned") ? kAligned : 0;
+  d.emit(arrive).e = (in.has("aligned") ? kAligned : 0) | (in.has("relaxed") ? kRelaxed : 0);
 }
 void decode_barrier_cluster_wait(Decoder& d, const isa::Instruction& in) {
   d.emit(wait).e = in.has("aligned") ? kAligned : 0;

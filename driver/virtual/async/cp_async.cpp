@@ -3,6 +3,7 @@
 
 #include "driver/virtual/async/async_state.h"
 #include "driver/virtual/async/mbarrier.h"
+#include "driver/virtual/check/checker.h"
 #include "driver/virtual/exec/access.h"
 #include "driver/virtual/exec/decode.h"
 #include "driver/virtual/time/latency.h"
@@ -25,7 +26,8 @@ Step cp_async(Warp& w, const Op& op, uint32_t lanes) {
                 from_displacement = static_cast<int32_t>(op.imm >> 32);
   const uint32_t bytes = op.e;
   LaneAccess to, from;
-  const Access store{.space = Space::shared, .kind = AccessKind::store, .size = bytes, .alignment = bytes};
+  const Access store{
+      .space = Space::shared, .kind = AccessKind::store, .size = bytes, .alignment = bytes, .deferred = true};
   if (!resolve_lanes(w, op, lanes, w.reg<uint64_t>(op.a), to_displacement, store, to)) return Step::fault;
 
   // Lanes that read all their bytes are resolved together; shortened reads one by one, empty ones not at all.
@@ -68,11 +70,19 @@ Step cp_async(Warp& w, const Op& op, uint32_t lanes) {
     copies.push_back(
         {to.host[i], from_bytes[i] ? from.host[i] : nullptr, static_cast<uint8_t>(bytes), from_bytes[i]});
   }
+  uint32_t number = 0;
+  if (w.order) {
+    Checker& checker = *w.order->checker;
+    number = ++w.order->cp_issued;
+    const Checker::Async a{Actor::cp_async, AccessKind::store, checker.cp_async_agent(w), number, 0};
+    if (!checker.shared_lanes(w, op, a, lanes, to)) return Step::fault;
+  }
   auto& groups = async_state(w).cp_async;
   auto members = groups.join(lanes);
   const uint64_t done = w.clock + latency + latency::kShared;
   for (auto& g : members) {
     ++g->pending;
+    g->number = number;
     g->write_clock = g->read_clock = std::max(g->write_clock, done);
   }
   groups.note(lanes, done);
@@ -115,9 +125,12 @@ Step mbarrier_arrive(Warp& w, const Op& op, uint32_t lanes) {
                      "cp.async.mbarrier.arrive needs an mbarrier in this CTA's shared memory");
     if (op.e && !mbarrier_add_pending(w, op, lane, *target, offset)) return Step::fault;
     const uint64_t clock = std::max(w.clock, async_state(w).cp_async.last_clock(static_cast<uint32_t>(lane)));
-    w.cta->cluster->async.push_back({[&w, &op, lane, target, offset, clock] {
-      ::ptxops::virt::mbarrier_arrive(w, op, lane, *target, offset, MbarrierArrival{},
-                                      clock + kMbarrierArriveLatency);
+    MbarrierArrival arrival;
+    arrival.by_copies = true;
+    arrival.copies = w.order ? w.order->cp_issued : 0;
+    if (w.order && !w.order->checker->mbarrier_use(w, op, lane, *target, offset)) return Step::fault;
+    w.cta->cluster->async.push_back({[&w, &op, lane, target, offset, arrival, clock] {
+      ::ptxops::virt::mbarrier_arrive(w, op, lane, *target, offset, arrival, clock + kMbarrierArriveLatency);
     }});
   }
   return Step::next;

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <bit>
 
+#include "driver/virtual/check/checker.h"
 #include "driver/virtual/exec/access.h"
 #include "driver/virtual/exec/decode.h"
 #include "driver/virtual/exec/machine.h"
@@ -17,9 +18,30 @@ constexpr uint16_t kCtaCost = 5, kClusterCost = 30, kGpuCost = 250, kSysCost = 5
 
 enum class FenceKind : uint32_t { memory, mbarrier_init, proxy_alias, proxy_async, proxy_tensormap };
 
-// Op::e = FenceKind, Op::f = 1 when other workers may observe (gpu and sys scope).
-Step fence(Warp&, const Op& op, uint32_t) {
+constexpr uint32_t kShared = 1, kGlobal = 2;  // state spaces of a proxy fence
+
+// Op::e = FenceKind, Op::f = 1 when other workers may observe (gpu and sys scope), Op::d = scope, Op::b =
+// state spaces.
+Step fence(Warp& w, const Op& op, uint32_t lanes) {
   if (op.f) std::atomic_thread_fence(std::memory_order_seq_cst);
+  if (!w.order) return Step::next;
+  Checker& checker = *w.order->checker;
+  switch (static_cast<FenceKind>(op.e)) {
+    case FenceKind::memory:
+      checker.fence(w, lanes, static_cast<Scope>(op.d));
+      break;
+    case FenceKind::mbarrier_init:
+      checker.fence_mbarrier_init(w, lanes);
+      break;
+    case FenceKind::proxy_async:
+      checker.fence_proxy_async(w, lanes, op.b & kShared, op.b & kGlobal);
+      break;
+    case FenceKind::proxy_tensormap:  // with semantics and scope, it is a fence of the generic proxy too
+      checker.fence(w, lanes, static_cast<Scope>(op.d));
+      break;
+    case FenceKind::proxy_alias:
+      break;
+  }
   return Step::next;
 }
 
@@ -33,7 +55,9 @@ Step acquire_tensormap(Warp& w, const Op& op, uint32_t lanes) {
   access.alignment = 128;
   for (uint32_t m = lanes; m; m &= m - 1) {
     const int lane = std::countr_zero(m);
-    if (!resolve(w, op, lane, w.reg<uint64_t>(op.a)[lane] + op.imm, access)) return Step::fault;
+    const uint64_t address = w.reg<uint64_t>(op.a)[lane] + op.imm;
+    if (!resolve(w, op, lane, address, access)) return Step::fault;
+    if (w.order) w.order->checker->acquire_tensor_map(w, lanes, address);
   }
   return fence(w, op, lanes);
 }
@@ -44,15 +68,26 @@ uint16_t scope_cost(const isa::Instruction& in) {
   return in.has("cluster") ? kClusterCost : kCtaCost;
 }
 
-void decode(Decoder& d, FenceKind kind, uint16_t cost, bool wide) {
+Scope scope_of(const isa::Instruction& in) {
+  if (in.has("sys")) return Scope::sys;
+  if (in.has("gpu") || in.has("gl")) return Scope::gpu;
+  return in.has("cluster") ? Scope::cluster : Scope::cta;
+}
+
+void decode(Decoder& d, FenceKind kind, uint16_t cost, bool wide, uint32_t spaces = kShared | kGlobal) {
   Op& op = d.emit(fence);
   op.e = static_cast<uint32_t>(kind);
   op.f = wide;
+  op.b = spaces;
   op.cost = cost;
 }
 void decode_scoped(Decoder& d, const isa::Instruction& in, FenceKind kind) {
-  const uint16_t cost = scope_cost(in);
-  decode(d, kind, cost, cost >= kGpuCost);
+  Op& op = d.emit(fence);
+  op.e = static_cast<uint32_t>(kind);
+  op.d = static_cast<uint32_t>(scope_of(in));
+  op.b = kShared | kGlobal;
+  op.cost = scope_cost(in);
+  op.f = op.cost >= kGpuCost;
 }
 
 }  // namespace
@@ -73,8 +108,12 @@ void decode_fence_proxy_alias(Decoder& d, const isa::Instruction&) {
   decode(d, FenceKind::proxy_alias, kProxyCost, true);
 }
 void decode_fence_proxy_async(Decoder& d, const isa::Instruction& in) {
-  decode(d, FenceKind::proxy_async, kProxyCost,
-         in.space() != isa::Space::shared && !in.has("shared::cluster"));
+  const bool shared = in.space() == isa::Space::shared || in.has("shared::cluster") || in.has("shared::cta");
+  const bool global = in.has("global");
+  decode(d, FenceKind::proxy_async, kProxyCost, !shared,
+         shared   ? kShared
+         : global ? kGlobal
+                  : kShared | kGlobal);
 }
 void decode_fence_proxy_async_generic(Decoder& d, const isa::Instruction& in) {
   decode_scoped(d, in, FenceKind::proxy_async);
@@ -89,6 +128,8 @@ void decode_fence_proxy_tensormap_acquire(Decoder& d, const isa::Instruction& in
   Op& op = d.emit(acquire_tensormap);
   op.a = address;
   op.imm = static_cast<uint64_t>(displacement);
+  op.e = static_cast<uint32_t>(FenceKind::proxy_tensormap);
+  op.d = static_cast<uint32_t>(scope_of(in));
   op.f = scope_cost(in) >= kGpuCost;
   op.cost = scope_cost(in);
 }

@@ -1,6 +1,8 @@
 // griddepcontrol: programmatic dependent launch. Grids of one stream run one after the other here, so a
 // dependent's prerequisites are complete and flushed before it starts: both instructions hold without doing
 // anything. The overlap that they buy is the time model's (launches), their misuse the checker's.
+#include "driver/virtual/check/checker.h"
+#include "driver/virtual/check/global_history.h"
 #include "driver/virtual/exec/decode.h"
 #include "driver/virtual/exec/machine.h"
 #include "driver/virtual/isa/ir.h"
@@ -8,10 +10,15 @@
 namespace ptxops::virt {
 namespace {
 
-Step launch_dependents(Warp&, const Op&, uint32_t) {
+Step launch_dependents(Warp& w, const Op&, uint32_t) {
+  if (w.order) {
+    std::lock_guard lock(GlobalHistory::get().lock());
+    GlobalHistory::get().trigger(static_cast<uint32_t>(w.cta->cluster->grid->id));
+  }
   return Step::next;
 }
-Step wait(Warp&, const Op&, uint32_t) {
+Step wait(Warp& w, const Op&, uint32_t lanes) {
+  if (w.order) w.order->checker->grid_wait(w, lanes);
   return Step::next;
 }
 

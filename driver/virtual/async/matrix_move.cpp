@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "driver/virtual/async/matrix_operand.h"
+#include "driver/virtual/check/checker.h"
 #include "driver/virtual/exec/access.h"
 #include "driver/virtual/exec/decode.h"
 #include "driver/virtual/time/latency.h"
@@ -13,7 +14,10 @@ namespace ptxops::virt {
 namespace {
 
 bool whole_warp(Warp& w, const Op& op, uint32_t lanes) {
-  if (lanes == kAllLanes) return true;
+  if (lanes == kAllLanes) {
+    order_lanes(w, lanes);
+    return true;
+  }
   w.fault(op, -1, Diagnostic::C3,
           fmt::format(
               "an .aligned matrix instruction was executed by lanes {:#010x}: expected all 32 of the warp",

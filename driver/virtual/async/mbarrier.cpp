@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "driver/virtual/check/checker.h"
 #include "driver/virtual/exec/access.h"
 
 namespace ptxops::virt {
@@ -141,6 +142,7 @@ bool mbarrier_init(Warp& issuer, const Op& op, int lane, uint32_t offset, uint32
   info.init_line = op.line;
   info.in_flight = 0;
   info.phase_clock = info.pending_clock = issuer.clock;
+  if (issuer.order && !issuer.order->checker->mbarrier_init(issuer, op, lane, offset)) return false;
   store_image(cta, offset, info.state);
   return true;
 }
@@ -175,6 +177,7 @@ static bool settle(Warp& issuer, const Op& op, int lane, Cta& target, uint32_t o
     return false;
   }
   info.phase_clock = info.pending_clock;
+  if (issuer.order) issuer.order->checker->mbarrier_completed(target, offset, info.state.phase - 1);
   ++target.cluster->progress;
   target.cluster->wake(info.waiters);
   return true;
@@ -221,6 +224,14 @@ bool mbarrier_arrive(Warp& issuer, const Op& op, int lane, Cta& target, uint32_t
     return false;
   }
   if (token) *token = mbarrier_token(info->state);
+  if (issuer.order) {
+    Checker& checker = *issuer.order->checker;
+    if (arrival.by_copies)
+      checker.mbarrier_cp_async(issuer, target, offset, arrival.copies);
+    else if (!checker.mbarrier_use(issuer, op, lane, target, offset) ||
+             !checker.mbarrier_arrive(issuer, op, lane, target, offset, arrival.relaxed, info->state.phase))
+      return false;
+  }
   bool completed;
   const MbarrierError error =
       mbarrier_apply_arrive(info->state, arrival.count, arrival.drop, arrival.no_complete, completed);
@@ -247,6 +258,7 @@ bool mbarrier_expect_tx(Warp& issuer, const Op& op, int lane, Cta& target, uint3
                         uint64_t clock) {
   MbarrierInfo* info = mbarrier_at(issuer, op, lane, target, offset);
   if (!info) return false;
+  if (issuer.order && !issuer.order->checker->mbarrier_use(issuer, op, lane, target, offset)) return false;
   bool completed;
   const MbarrierError error = mbarrier_apply_tx(info->state, bytes, completed);
   if (error != MbarrierError::none) return refuse(issuer, op, lane, target, offset, *info, error, bytes);
@@ -257,6 +269,11 @@ bool mbarrier_copy_issued(Warp& issuer, const Op& op, int lane, Cta& target, uin
                           uint32_t bytes) {
   MbarrierInfo* info = mbarrier_at(issuer, op, lane, target, offset);
   if (!info) return false;
+  if (issuer.order) {
+    Checker& checker = *issuer.order->checker;
+    if (!checker.mbarrier_use(issuer, op, lane, target, offset)) return false;
+    checker.mbarrier_copy_issued(issuer, op, target, offset, info->state.phase);
+  }
   info->in_flight += bytes;
   return true;
 }

@@ -65,6 +65,10 @@ struct MbarrierArrival {
   uint32_t count = 1;
   bool drop = false;         // arrive_drop: also lowers the expected count of later phases
   bool no_complete = false;  // .noComplete
+  bool relaxed = false;      // publishes nothing
+  bool by_copies =
+      false;  // cp.async.mbarrier.arrive: on behalf of the thread's cp.async up to number `copies`
+  uint32_t copies = 0;
 };
 bool mbarrier_arrive(Warp& issuer, const Op& op, int lane, Cta& target, uint32_t offset,
                      const MbarrierArrival& arrival, uint64_t clock, uint64_t* token = nullptr);

@@ -5,6 +5,7 @@
 #include <bit>
 
 #include "driver/virtual/async/mbarrier.h"
+#include "driver/virtual/check/checker.h"
 #include "driver/virtual/exec/access.h"
 #include "driver/virtual/exec/decode.h"
 #include "driver/virtual/isa/ir.h"
@@ -17,6 +18,7 @@ constexpr uint32_t kGeneric = 1;  // the address is generic: it must lie in the 
 constexpr uint32_t kRemote = 2;   // .shared::cluster may name another CTA
 constexpr uint32_t kDrop = 4, kNoComplete = 8, kExpect = 16;
 constexpr uint32_t kSink = 32;  // no token is wanted
+constexpr uint32_t kRelaxed = 64;
 
 // The CTA and offset that a lane's address names; nullptr after a fault.
 Cta* target_of(Warp& w, const Op& op, int lane, uint32_t& offset) {
@@ -101,6 +103,7 @@ Step arrive(Warp& w, const Op& op, uint32_t lanes) {
     arrival.count = w.reg<uint32_t>(op.b)[lane];
     arrival.drop = op.e & kDrop;
     arrival.no_complete = op.e & kNoComplete;
+    arrival.relaxed = op.e & kRelaxed;
     uint64_t token;
     if (!mbarrier_arrive(w, op, lane, *target, offset, arrival, clock, &token)) return false;
     if (!(op.e & kSink)) w.reg<uint64_t>(op.d)[lane] = token;
@@ -148,10 +151,14 @@ bool phase_done(Warp& w, const Op& op, int lane, const MbarrierState& s, uint32_
   return phase != current;
 }
 
+bool observe(Warp& w, const Op& op, uint32_t lanes, uint32_t offset, const MbarrierInfo& info) {
+  return w.order->checker->mbarrier_observed(w, op, lanes, offset, op.e & kRelaxed, info.state.phase - 1);
+}
+
 // test_wait answers at once; try_wait sleeps while no lane's phase is complete, unless nothing else can run.
 template <bool kParity, bool kSleeps>
 Step wait(Warp& w, const Op& op, uint32_t lanes) {
-  uint32_t done = 0, first_offset = 0, last_offset = 0;
+  uint32_t done = 0, first_done = 0, first_offset = 0, last_offset = 0;
   MbarrierInfo* first = nullptr;
   MbarrierInfo* last = nullptr;
   uint64_t completed = 0;
@@ -164,6 +171,7 @@ Step wait(Warp& w, const Op& op, uint32_t lanes) {
       last = mbarrier_at(w, op, lane, *w.cta, offset);
       last_offset = offset;
       if (!last) return Step::fault;
+      if (w.order && !w.order->checker->mbarrier_use(w, op, lane, *w.cta, offset)) return Step::fault;
     }
     if (!first) {
       first = last;
@@ -172,6 +180,8 @@ Step wait(Warp& w, const Op& op, uint32_t lanes) {
     if (phase_done<kParity>(w, op, lane, last->state, offset, ok)) {
       done |= 1u << lane;
       completed = std::max(completed, last->phase_clock);
+      if (offset == first_offset) first_done |= 1u << lane;
+      if (w.order && offset != first_offset && !observe(w, op, 1u << lane, offset, *last)) return Step::fault;
     }
     if (!ok) return Step::fault;
   }
@@ -180,6 +190,8 @@ Step wait(Warp& w, const Op& op, uint32_t lanes) {
     return Step::block;
   }
   w.split->spurious = false;
+  if (done && w.cta->cluster->chance(8)) done = first_done = 0;  // as the time limit of a wait allows
+  if (w.order && first_done && !observe(w, op, first_done, first_offset, *first)) return Step::fault;
   uint32_t& p = w.pred(op.d);
   p = (p & ~lanes) | done;
   w.clock += kMbarrierTestLatency;
@@ -225,7 +237,7 @@ void decode_arrive(Decoder& d, const isa::Instruction& in, uint32_t flags) {
     count = in.operands.size() > 2 ? d.src(in.operands[2], isa::Type::u32) : d.constant32(1);
   }
   const uint32_t token = sink ? 0 : d.dst(in.operands[0], isa::Type::b64);
-  Op& op = emit(d, arrive, a, flags | (sink ? kSink : 0));
+  Op& op = emit(d, arrive, a, flags | (sink ? kSink : 0) | (in.has("relaxed") ? kRelaxed : 0));
   op.b = count;
   op.c = bytes;
   op.d = token;
@@ -236,7 +248,7 @@ void decode_wait(Decoder& d, const isa::Instruction& in, Handler handler, isa::T
   const Address a = address_of(d, in, in.operands[1], false);
   const uint32_t phase = d.src(in.operands[2], phase_type);
   const uint32_t p = d.dst_pred(in.operands[0]);
-  Op& op = emit(d, handler, a);
+  Op& op = emit(d, handler, a, in.has("relaxed") ? kRelaxed : 0);
   op.b = phase;
   op.d = p;
 }

@@ -1,6 +1,7 @@
 // setmaxnreg: warpgroups trade registers through the pool of their CTA.
 #include <fmt/format.h>
 
+#include "driver/virtual/check/checker.h"
 #include "driver/virtual/exec/decode.h"
 #include "driver/virtual/exec/machine.h"
 #include "driver/virtual/isa/ir.h"
@@ -27,6 +28,7 @@ Step setmaxnreg(Warp& w, const Op& op, uint32_t lanes) {
     return fault(
         fmt::format("divergent setmaxnreg: executed by lanes 0x{:08x}, expected all live lanes 0x{:08x}",
                     lanes, w.live()));
+  order_lanes(w, lanes);
   // Without a known launch allocation the hardware's assembler drops the instruction.
   if (w.max_registers == 0) return Step::next;
   if (inc ? count < w.max_registers : count > w.max_registers)

@@ -5,6 +5,7 @@
 
 #include "driver/virtual/async/async_state.h"
 #include "driver/virtual/async/mbarrier.h"
+#include "driver/virtual/check/checker.h"
 #include "driver/virtual/exec/access.h"
 #include "driver/virtual/exec/atomic_ops.h"
 #include "driver/virtual/exec/decode.h"
@@ -65,6 +66,13 @@ Step st_async(Warp& w, const Op& op, uint32_t lanes) {
                                .size = bytes,
                                .alignment = bytes});
     if (!write.to || !mbarrier_copy_issued(w, op, lane, *data, write.barrier, bytes)) return Step::fault;
+    if (w.order) {
+      Checker& checker = *w.order->checker;
+      const AccessKind kind = s.reduce ? AccessKind::atomic : AccessKind::store;
+      if (!checker.shared_range(w, op, checker.signals(Actor::st_async, kind, *data, write.barrier, lane),
+                                *data, offset, bytes))
+        return Step::fault;
+    }
     for (uint32_t k = 0; k < s.count; ++k)
       std::memcpy(write.value + k * s.element, w.regs + s.values[k] + lane * s.element, s.element);
     writes.push_back(write);

@@ -40,7 +40,8 @@ bool open_box(Warp& w, const Op& op, int lane, TensorBox& box) {
 // Judges every global byte of the box. One look suffices where the whole span lies in one allocation and only
 // bounds matter.
 bool judge_global(Warp& w, const Op& op, int lane, const TensorBox& box, AccessKind kind) {
-  if (check_level() == CheckLevel::off) return true;
+  const CheckLevel level = w.cta->cluster->grid->desc.check;
+  if (level == CheckLevel::off) return true;
   uint64_t low = ~uint64_t{0}, high = 0;
   box.for_rows([&](const BoxRow& row) {
     if (!row.count) return;
@@ -50,7 +51,7 @@ bool judge_global(Warp& w, const Op& op, int lane, const TensorBox& box, AccessK
   if (high == 0) return true;
   const Allocation* a = w.cta->cluster->grid->desc.memory->find(low);
   const bool one = a && a->live.load(std::memory_order_relaxed) && high <= a->end();
-  if (one && kind == AccessKind::load && check_level() != CheckLevel::full) return true;
+  if (one && kind == AccessKind::load && level != CheckLevel::full) return true;
   bool fine = true;
   box.for_rows([&](const BoxRow& row) {
     if (!row.count || !fine) return;
@@ -60,6 +61,19 @@ bool judge_global(Warp& w, const Op& op, int lane, const TensorBox& box, AccessK
     else
       fine = resolve(w, op, lane, row.address,
                      {.space = Space::global, .kind = kind, .proxy = Proxy::async, .size = bytes}) != nullptr;
+  });
+  return fine;
+}
+
+// The checker's part of a copy's global side: the map and every row.
+bool order_global(Warp& w, const Op& op, int lane, const TensorBox& box, const Checker::Async& a) {
+  const auto& o = bulk_operands(op);
+  const uint64_t map = w.reg<uint64_t>(o.global)[lane] + o.global_displacement;
+  Checker& checker = *w.order->checker;
+  bool fine = checker.tensor_map(w, op, map, a);
+  box.for_rows([&](const BoxRow& row) {
+    if (row.count && fine)
+      fine = checker.global_range(w, op, a, row.address, uint64_t{row.count} * box.element);
   });
   return fine;
 }
@@ -98,13 +112,15 @@ Step load_one(Warp& w, const Op& op, int lane) {
   if (!open_destination(w, op, lane, o, w.reg<uint64_t>(o.shared)[lane] + o.shared_displacement,
                         w.reg<uint64_t>(o.barrier)[lane] + o.barrier_displacement, box.bytes(), 128, to))
     return Step::fault;
+  if (w.order && !order_global(w, op, lane, box, signals(w, lane, to))) return Step::fault;
   Cluster* cluster = w.cta->cluster;
   const uint64_t done = engine_time(w, box) + charge(*cluster->grid, box);
   cluster->async.push_back({[&w, &op, cluster, to, box, done] {
-    for (uint32_t rest = to.ctas; rest; rest &= rest - 1)
-      box.load(cluster->ctas[__builtin_ctz(rest)]->smem, to.offset);
-    complete(w, op, to, box.bytes(), done);
-  }});
+                              for (uint32_t rest = to.ctas; rest; rest &= rest - 1)
+                                box.load(cluster->ctas[__builtin_ctz(rest)]->smem, to.offset);
+                              complete(w, op, to, box.bytes(), done);
+                            },
+                            true});
   return Step::next;
 }
 
@@ -166,6 +182,12 @@ Step store_one(Warp& w, const Op& op, int lane) {
   if (!from || !judge_global(w, op, lane, box, reduces ? AccessKind::atomic : AccessKind::store))
     return Step::fault;
   const uint32_t base = static_cast<uint32_t>(from - w.cta->smem);
+  if (w.order) {
+    const GroupedOrder g = open_group(w, lane, reduces ? AccessKind::atomic : AccessKind::store);
+    if (!w.order->checker->shared_range(w, op, g.read, *w.cta, base, box.bytes()) ||
+        !order_global(w, op, lane, box, g.write))
+      return Step::fault;
+  }
   const uint64_t read = engine_time(w, box), written = read + charge(*w.cta->cluster->grid, box);
   push_grouped(w, lane, read, written, [smem = w.cta->smem, base, box, reduce] {
     if (reduce)

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "driver/virtual/check/checker.h"
 #include "driver/virtual/exec/access.h"
 #include "driver/virtual/exec/decode.h"
 #include "driver/virtual/memory/tensor_map.h"
@@ -95,7 +96,7 @@ Step replace(Warp& w, const Op& op, uint32_t lanes) {
                         .size = sizeof(TensorMap),
                         .alignment = 64};
     std::byte* p = resolve(w, op, lane, w.reg<uint64_t>(op.a)[lane] + op.imm, access);
-    if (!p) return Step::fault;
+    if (!p || (w.order && !w.order->checker->generic_range(w, op, lane, p, access))) return Step::fault;
     TensorMap map;
     std::memcpy(&map, p, sizeof map);
     // A map may also be made from nothing: 128 zero bytes, then every field replaced.
@@ -136,6 +137,15 @@ Step cp_fenceproxy(Warp& w, const Op& op, uint32_t lanes) {
   std::byte* target = resolve(
       w, op, lane, to, {.space = Space::global, .kind = AccessKind::store, .size = 128, .alignment = 128});
   if (!target) return Step::fault;
+  if (w.order) {
+    Checker& checker = *w.order->checker;
+    order_lanes(w, lanes);
+    if (!checker.generic_range(w, op, lane, source, {.space = Space::shared, .size = 128}) ||
+        !checker.generic_range(w, op, lane, target,
+                               {.space = Space::global, .kind = AccessKind::store, .size = 128}))
+      return Step::fault;
+    checker.fence(w, lanes, Scope::gpu);
+  }
   std::memcpy(target, source, 128);
   ++w.cta->cluster->progress;
   return Step::next;

@@ -7,6 +7,8 @@
 
 #include "driver/virtual/async/async_state.h"
 #include "driver/virtual/async/matrix_operand.h"
+#include "driver/virtual/check/checker.h"
+#include "driver/virtual/check/registers.h"
 #include "driver/virtual/exec/access.h"
 #include "driver/virtual/exec/decode.h"
 #include "driver/virtual/exec/grid.h"
@@ -32,10 +34,14 @@ struct Wgmma {
   bool always_accumulate = false;  // where there is no predicate
   uint32_t d_in[128] = {}, d_out[128] = {};
   uint32_t d_count = 0;
+  WgmmaRegisters registers;  // for the checker
 };
 
 bool is_warpgroup_wide(Warp& w, const Op& op, uint32_t lanes) {
-  if (lanes == kAllLanes && w.live() == kAllLanes && (w.id | 3) < w.cta->warps.size()) return true;
+  if (lanes == kAllLanes && w.live() == kAllLanes && (w.id | 3) < w.cta->warps.size()) {
+    order_lanes(w, lanes);
+    return true;
+  }
   if ((w.id | 3) >= w.cta->warps.size())
     w.fault(op, -1, Diagnostic::W6,
             fmt::format("wgmma by warp {} of a CTA of {} warps: a warpgroup is 4 contiguous warps", w.id,
@@ -94,7 +100,7 @@ bool gather(Warp& w, const Op& op, const char* which, uint64_t bits, bool transp
     return false;
   }
   const Cta& cta = *w.cta;
-  const uint8_t* shadow = check_level() == CheckLevel::full ? cta.smem_shadow.get() : nullptr;
+  const uint8_t* shadow = cta.cluster->grid->desc.check == CheckLevel::full ? cta.smem_shadow.get() : nullptr;
   uint32_t bad = 0;
   const auto check = [&](uint32_t address) {
     if (address < kSharedReserved || address + 16 > cta.smem_end) {
@@ -157,6 +163,43 @@ void rows_to_registers(Warp& w, const uint32_t* slots, uint32_t count, bool wide
   }
 }
 
+// The 16-byte pieces of rows [first, first + rows) of an operand.
+uint32_t pieces_of(uint64_t bits, bool transposed, uint32_t first, uint32_t rows, uint32_t* out) {
+  MatrixDescriptor d;
+  if (!d.set(bits).empty()) return 0;  // gather() says why
+  uint32_t count = 0;
+  if (transposed) {
+    for (uint32_t r = 0; r < rows; r += 8)
+      for (uint32_t k = 0; k < 16; ++k)
+        out[count++] = chunk_address(d, mn_major_offset(d, (first + r) * 2, k));
+  } else {
+    for (uint32_t r = 0; r < rows; ++r)
+      for (uint32_t half = 0; half < kOperandRow; half += 16)
+        out[count++] = chunk_address(d, k_major_offset(d, first + r, half));
+  }
+  return count;
+}
+
+// What the checker asks of a wgmma at its issue: its operands in shared memory.
+bool judge(Warp& w, const Op& op, const Wgmma& g, uint64_t a_bits, uint64_t b_bits) {
+  Checker& checker = *w.order->checker;
+  ++w.order->wgmma_issued;
+  w.order->wgmma_op = &op;
+  if (!issue_registers(w, op, g.registers)) return false;
+  uint32_t pieces[512];
+  const auto inside = [&](uint32_t count) {  // what lies outside is gather()'s to report
+    for (uint32_t i = 0; i < count; ++i)
+      if (pieces[i] < kSharedReserved || pieces[i] + 16 > w.cta->smem_end) return false;
+    return true;
+  };
+  if (!g.a_in_registers) {
+    const uint32_t count = pieces_of(a_bits, g.transpose_a, 16 * (w.id & 3), 16, pieces);
+    if (inside(count) && !checker.wgmma_operand(w, op, pieces, count)) return false;
+  }
+  const uint32_t count = pieces_of(b_bits, g.transpose_b, 0, static_cast<uint32_t>(g.shape.n), pieces);
+  return !inside(count) || checker.wgmma_operand(w, op, pieces, count);
+}
+
 Step mma_async(Warp& w, const Op& op, uint32_t lanes) {
   const Wgmma& g = *reinterpret_cast<const Wgmma*>(op.imm);
   if (!is_warpgroup_wide(w, op, lanes)) return Step::fault;
@@ -173,6 +216,8 @@ Step mma_async(Warp& w, const Op& op, uint32_t lanes) {
   if (!g.a_in_registers && !uniform_descriptor(w, op, g.a_descriptor, "A", a_bits)) return Step::fault;
   if (!uniform_descriptor(w, op, g.b_descriptor, "B", b_bits)) return Step::fault;
   if (!agrees_with_warpgroup(w, op, a_bits, b_bits, shape.accumulate)) return Step::fault;
+
+  if (w.order && !judge(w, op, g, a_bits, b_bits)) return Step::fault;
 
   const bool wide = shape.d != AccType::f16;
   alignas(64) std::byte a[16 * kOperandRow];
@@ -197,14 +242,17 @@ Step mma_async(Warp& w, const Op& op, uint32_t lanes) {
   return Step::next;
 }
 
-// Registers need no ordering here: results are written when the instruction executes.
+// Results are written when the instruction executes: only the checker needs to know.
 Step fence(Warp& w, const Op& op, uint32_t lanes) {
-  return is_warpgroup_wide(w, op, lanes) ? Step::next : Step::fault;
+  if (!is_warpgroup_wide(w, op, lanes)) return Step::fault;
+  if (w.order) fence_registers(w);
+  return Step::next;
 }
 
 Step commit_group(Warp& w, const Op& op, uint32_t lanes) {
   if (!is_warpgroup_wide(w, op, lanes)) return Step::fault;
   AsyncState& state = async_state(w);
+  if (w.order) w.order->checker->wgmma_commit(w);
   state.wgmma_groups.push_back(state.wgmma_open);
   state.wgmma_open = 0;
   return Step::next;
@@ -212,6 +260,7 @@ Step commit_group(Warp& w, const Op& op, uint32_t lanes) {
 
 Step wait_group(Warp& w, const Op& op, uint32_t lanes) {
   if (!is_warpgroup_wide(w, op, lanes)) return Step::fault;
+  if (w.order) w.order->checker->wgmma_wait(w, static_cast<uint32_t>(op.imm));
   auto& groups = async_state(w).wgmma_groups;
   while (groups.size() > op.imm) {
     if (groups.front()) w.clock = std::max(w.clock, groups.front() + latency::kTensorDrain);
@@ -302,6 +351,11 @@ void decode_mma(Decoder& d, const isa::Instruction& in) {
     g.always_accumulate = o.size() <= 3 || o[3].bits != 0;
   for (uint32_t i = 0; i < g.d_count; ++i) g.d_in[i] = d.src(o[0].elements[i], register_type);
   for (uint32_t i = 0; i < g.d_count; ++i) g.d_out[i] = d.dst(o[0].elements[i], register_type);
+  for (const isa::Operand& o0 : o[0].elements) g.registers.d.push_back(d.tracked(o0));
+  if (g.a_in_registers)
+    for (const isa::Operand& o1 : o[1].elements) g.registers.a.push_back(d.tracked(o1));
+  g.registers.shape = static_cast<uint32_t>(g.shape.n);
+  g.registers.tracked = d.tracked_count();
   const Wgmma* kept = d.keep(g);
   d.emit(mma_async).imm = reinterpret_cast<uint64_t>(kept);
 }

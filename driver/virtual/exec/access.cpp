@@ -6,6 +6,7 @@
 #include <stdexcept>
 #include <string_view>
 
+#include "driver/virtual/check/checker.h"
 #include "driver/virtual/exec/grid.h"
 #include "driver/virtual/exec/lane_check.h"
 #include "driver/virtual/exec/shadow.h"
@@ -62,25 +63,32 @@ void unwritten(Warp& w, const Op& op, int lane, uint64_t address, const Access& 
          fmt::format("byte {:#x} was never written; {}", at, where));
 }
 
+CheckLevel level_of(const Warp& w) {
+  return w.cta->cluster->grid->desc.check;
+}
+
 Memory& memory_of(const Warp& w) {
   return *w.cta->cluster->grid->desc.memory;
 }
 
 std::byte* resolve_global(Warp& w, const Op& op, int lane, uint64_t address, const Access& access) {
   if (misaligned(w, op, lane, address, access)) return nullptr;
-  if (check_level() == CheckLevel::off) return reinterpret_cast<std::byte*>(address);
+  if (level_of(w) == CheckLevel::off) return reinterpret_cast<std::byte*>(address);
   const Allocation* a = w.last_allocation;
   if (!a || address - a->base >= a->size || !a->live.load(std::memory_order_relaxed)) {
     a = memory_of(w).find(address);
-    if (!a || !a->live.load(std::memory_order_relaxed))
-      return out_of_bounds(w, op, lane, address, access, memory_of(w).describe(address));
+    if (!a || !a->live.load(std::memory_order_relaxed)) {
+      const std::string where = memory_of(w).describe(address);
+      if (!memory_of(w).was_freed(address)) return out_of_bounds(w, op, lane, address, access, where);
+      return refuse(w, op, lane, Diagnostic::X6, "use after free", address, access, where);
+    }
     w.last_allocation = a;
   }
   if (access.size > a->end() - address)
     return out_of_bounds(
         w, op, lane, address, access,
         fmt::format("{}, which ends {} bytes behind it", memory_of(w).describe(address), a->end() - address));
-  if (check_level() == CheckLevel::full && access.kind != AccessKind::store) {
+  if (level_of(w) == CheckLevel::full && access.kind != AccessKind::store) {
     const uint64_t ok = first_unwritten(*a, address, access.size);
     if (ok < access.size) {
       unwritten(w, op, lane, address, access, address + ok, memory_of(w).describe(address));
@@ -98,8 +106,8 @@ std::byte* resolve_local(Warp& w, const Op& op, int lane, uint64_t address, cons
     return out_of_bounds(w, op, lane, address, access,
                          fmt::format("local memory ends at {:#x}", w.local_size));
   const uint64_t at = uint64_t(lane) * w.local_size + offset;
-  if (check_level() != CheckLevel::off && w.local_shadow) {
-    if (check_level() == CheckLevel::full && access.kind != AccessKind::store) {
+  if (level_of(w) != CheckLevel::off && w.local_shadow) {
+    if (level_of(w) == CheckLevel::full && access.kind != AccessKind::store) {
       const uint64_t ok = shadow_first_clear(w.local_shadow.get(), at, access.size);
       if (ok < access.size) {
         unwritten(w, op, lane, address, access, address + ok, "local memory");
@@ -112,8 +120,8 @@ std::byte* resolve_local(Warp& w, const Op& op, int lane, uint64_t address, cons
 }
 
 bool judge_shared(Warp& w, const Op& op, int lane, Cta& target, uint32_t offset, const Access& access) {
-  if (check_level() == CheckLevel::off || !target.smem_shadow) return true;
-  if (check_level() == CheckLevel::full && access.kind != AccessKind::store) {
+  if (level_of(w) == CheckLevel::off || !target.smem_shadow) return true;
+  if (level_of(w) == CheckLevel::full && access.kind != AccessKind::store) {
     const uint64_t ok = shadow_first_clear(target.smem_shadow.get(), offset, access.size);
     if (ok < access.size) {
       unwritten(w, op, lane, offset, access, offset + ok,
@@ -137,6 +145,19 @@ Space window_of(uint64_t& address) {
 }
 
 }  // namespace
+
+uint64_t schedule_seed() {
+  static const uint64_t seed = [] {
+    const char* text = std::getenv("PTXOPS_SCHEDULE_SEED");
+    if (!text || !*text) return uint64_t{0};
+    char* end = nullptr;
+    const uint64_t value = std::strtoull(text, &end, 0);
+    if (*end)
+      throw std::runtime_error(fmt::format("PTXOPS_SCHEDULE_SEED: expected an integer, got \"{}\"", text));
+    return value;
+  }();
+  return seed;
+}
 
 CheckLevel check_level() {
   static const CheckLevel level = read_check_level();
@@ -219,7 +240,7 @@ bool resolve_each(Warp& w, const Op& op, uint32_t lanes, const uint64_t* base, i
 bool judge_global(Warp& w, const Op& op, uint32_t lanes, const Allocation& a, const Access& access,
                   const LaneAccess& at) {
   if (!a.shadow) return true;
-  if (check_level() == CheckLevel::full && access.kind != AccessKind::store) {
+  if (level_of(w) == CheckLevel::full && access.kind != AccessKind::store) {
     for (uint32_t rest = lanes; rest; rest &= rest - 1) {
       const int lane = __builtin_ctz(rest);
       const uint64_t address = reinterpret_cast<uint64_t>(at.host[lane]);
@@ -244,7 +265,7 @@ bool judge_global(Warp& w, const Op& op, uint32_t lanes, const Allocation& a, co
 
 bool resolve_lanes_global(Warp& w, const Op& op, uint32_t lanes, const uint64_t* base, int64_t displacement,
                           const Access& access, LaneAccess& out) {
-  const bool judged = check_level() != CheckLevel::off;
+  const bool judged = level_of(w) != CheckLevel::off;
   const Allocation* a = w.last_allocation;
   const uint64_t first = base[__builtin_ctz(lanes)] + displacement;
   if (judged && (!a || first - a->base >= a->size || !a->live.load(std::memory_order_relaxed))) {
@@ -288,8 +309,8 @@ bool resolve_lanes_shared(Warp& w, const Op& op, uint32_t lanes, const uint64_t*
     out.where = LaneAccess::Where::mixed;  // lanes that name several CTAs, or one that faults
     return resolve_each(w, op, lanes, base, displacement, access, out);
   }
-  if (check_level() == CheckLevel::off || !target->smem_shadow) return true;
-  if (check_level() == CheckLevel::full && access.kind != AccessKind::store) {
+  if (level_of(w) == CheckLevel::off || !target->smem_shadow) return true;
+  if (level_of(w) == CheckLevel::full && access.kind != AccessKind::store) {
     for (uint32_t rest = lanes; rest; rest &= rest - 1) {
       const int lane = __builtin_ctz(rest);
       if (!judge_shared(w, op, lane, *target, static_cast<uint32_t>(out.host[lane] - target->smem), access))
@@ -309,8 +330,10 @@ bool resolve_lanes_shared(Warp& w, const Op& op, uint32_t lanes, const uint64_t*
 
 }  // namespace
 
-bool resolve_lanes(Warp& w, const Op& op, uint32_t lanes, const uint64_t* base, int64_t displacement,
-                   const Access& access, LaneAccess& out) {
+namespace {
+
+bool resolve_warp(Warp& w, const Op& op, uint32_t lanes, const uint64_t* base, int64_t displacement,
+                  const Access& access, LaneAccess& out) {
   out.size = access.size;
   out.contiguous = false;
   switch (access.space) {
@@ -340,6 +363,14 @@ bool resolve_lanes(Warp& w, const Op& op, uint32_t lanes, const uint64_t* base, 
       return true;
     }
   }
+}
+
+}  // namespace
+
+bool resolve_lanes(Warp& w, const Op& op, uint32_t lanes, const uint64_t* base, int64_t displacement,
+                   const Access& access, LaneAccess& out) {
+  return resolve_warp(w, op, lanes, base, displacement, access, out) &&
+         (!w.order || access.deferred || w.order->checker->generic(w, op, lanes, out, access));
 }
 
 // ---- Time model

@@ -12,6 +12,9 @@ namespace ptxops::virt {
 using isa::Space;  // a .param access is local where the address lies in the local window (arguments of calls)
 enum class AccessKind : uint8_t { load, store, atomic };
 enum class Proxy : uint8_t { generic, async, tensormap };
+// Semantics of an access: `weak` ones order nothing and may race.
+enum class Order : uint8_t { weak, relaxed, acquire, release, acq_rel };
+enum class Scope : uint8_t { cta, cluster, gpu, sys };
 
 struct Access {
   Space space = Space::generic;
@@ -19,6 +22,10 @@ struct Access {
   Proxy proxy = Proxy::generic;
   uint32_t size = 0;       // bytes
   uint32_t alignment = 1;  // required alignment in bytes
+  Order order = Order::weak;
+  Scope scope = Scope::cta;
+  bool non_coherent = false;  // ld.global.nc
+  bool deferred = false;      // happens later: the caller tells the checker
 };
 
 // Host address of [address, address + access.size) for `lane` of `warp`, or nullptr after recording a fault.
@@ -57,6 +64,8 @@ uint32_t charge_lanes(Warp& warp, uint32_t lanes, const LaneAccess& access);
 // PTXOPS_CHECK: off | bounds | full; bounds when unset. Read once; throws std::runtime_error for another
 // value.
 CheckLevel check_level();
+// PTXOPS_SCHEDULE_SEED: 0 when unset.
+uint64_t schedule_seed();
 
 // Time model: traffic already counted, `fresh` of its sectors (Grid::touched) never touched before; `address`
 // is any of it. Returns the modelled latency in cycles.

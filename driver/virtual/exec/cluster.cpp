@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "driver/virtual/check/checker.h"
 #include "driver/virtual/exec/control.h"
 #include "driver/virtual/exec/grid.h"
 
@@ -70,6 +71,8 @@ std::unique_ptr<Cluster> make_cluster(Grid& grid, uint64_t index) {
       cluster->ready.push_back(cta->warps[w].get());
       ++cluster->warps_live;
     }
+  if (d.seed) cluster->random = d.seed * 0x9e3779b97f4a7c15ull + index + 1;
+  if (d.check == CheckLevel::full) cluster->checker = std::make_shared<Checker>(*cluster);
   return cluster;
 }
 

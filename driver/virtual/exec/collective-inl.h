@@ -12,6 +12,7 @@
 #include <bit>
 #include <memory>
 
+#include "driver/virtual/check/checker.h"
 #include "driver/virtual/exec/collective.h"
 
 namespace ptxops::virt {
@@ -86,6 +87,7 @@ template <class Rule>
       continue;
     }
     r.finish(w, r);
+    order_lanes(w, r.members);
     release_rendezvous(w, index, w.split);
   }
   if (!sleeps) return Step::next;
@@ -110,6 +112,7 @@ Step collective(Warp& w, const Op& op, uint32_t lanes) {
   Rule::load(w, op, lanes, operands);
   Rule::compute(operands, op, lanes);
   Rule::store(w.regs, op, lanes, operands);
+  order_lanes(w, lanes);
   return Step::next;
 }
 

@@ -27,6 +27,7 @@ void collectives_after_exit(Warp& w) {
       continue;
     }
     r.finish(w, r);
+    order_lanes(w, r.members);
     release_rendezvous(w, i, nullptr);
   }
 }

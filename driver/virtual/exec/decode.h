@@ -43,6 +43,11 @@ class Decoder {
   // 32-bit register; a constant slot if it is a symbol or an immediate); displacement goes to `displacement`.
   virtual uint32_t address(const isa::Operand& operand, int64_t& displacement) = 0;
 
+  // Number of a register operand among those that the checker tracks (check/registers.h), and how many there
+  // are.
+  virtual uint32_t tracked(const isa::Operand& operand) = 0;
+  virtual uint32_t tracked_count() const = 0;
+
   // Appends an op with the instruction's guard, line and the given handler; fill d/a/b/c/e/f/imm/cost
   // afterwards.
   virtual Op& emit(Handler handler) = 0;

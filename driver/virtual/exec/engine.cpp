@@ -7,9 +7,11 @@
 #include <condition_variable>
 #include <cstdlib>
 #include <cstring>
+#include <numeric>
 #include <thread>
 #include <vector>
 
+#include "driver/virtual/check/global_history.h"
 #include "driver/virtual/exec/control.h"
 #include "driver/virtual/memory/memory.h"
 #include "driver/virtual/time/model.h"
@@ -31,14 +33,14 @@ double spin_limit_seconds() {
   return text ? std::atof(text) : 30;
 }
 
-using Clock = std::chrono::steady_clock;
+using Now = std::chrono::steady_clock;
 
 }  // namespace
 
 struct Engine::Impl {
   struct Active {
     std::unique_ptr<Grid> grid;
-    Clock::time_point last_progress = Clock::now();
+    Now::time_point last_progress = Now::now();
   };
 
   std::mutex mutex;
@@ -56,10 +58,13 @@ struct Engine::Impl {
 
 // A cluster of the grid that may run now: a new one while there is room on the device, else a suspended one.
 std::unique_ptr<Cluster> Engine::Impl::take(Grid& grid, std::unique_lock<std::mutex>& lock) {
+  // A judged grid is run by one worker at a time, so that the same seed gives the same report.
+  if (grid.desc.check == CheckLevel::full && grid.working) return nullptr;
   if (grid.next_cluster < grid.clusters_total && grid.resident < grid.resident_limit &&
       !grid.aborted.load(std::memory_order_relaxed)) {
-    const uint64_t index = grid.next_cluster++;
+    const uint64_t index = grid.order(grid.next_cluster++);
     ++grid.resident;
+    ++grid.working;
     lock.unlock();
     auto cluster = make_cluster(grid, index);
     lock.lock();
@@ -68,6 +73,7 @@ std::unique_ptr<Cluster> Engine::Impl::take(Grid& grid, std::unique_lock<std::mu
   if (grid.suspended.empty()) return nullptr;
   auto cluster = std::move(grid.suspended.front());
   grid.suspended.pop_front();
+  ++grid.working;
   return cluster;
 }
 
@@ -75,6 +81,10 @@ void Engine::Impl::finish(std::unique_lock<std::mutex>& lock, const std::shared_
   Grid& grid = *active->grid;
   grids.erase(std::find(grids.begin(), grids.end(), active));
   lock.unlock();
+  if (grid.desc.check == CheckLevel::full) {
+    std::lock_guard history(GlobalHistory::get().lock());
+    GlobalHistory::get().end(static_cast<uint32_t>(grid.id));
+  }
   LaunchResult result;
   result.fault = grid.take_fault();
   result.modelled_seconds = modelled_seconds(grid);
@@ -118,7 +128,8 @@ void Engine::Impl::run() {
     const bool moved = cluster->progress != progress || state == ClusterState::finished;
     if (state != ClusterState::spinning) cluster.reset();  // outside the lock: it frees much
     lock.lock();
-    const auto now = Clock::now();
+    --grid.working;
+    const auto now = Now::now();
     if (moved) active->last_progress = now;
     if (cluster && spin_limit > 0 &&
         now - active->last_progress > std::chrono::duration<double>(spin_limit)) {
@@ -150,6 +161,14 @@ void Engine::Impl::run() {
     }
     work.notify_all();
   }
+}
+
+// Steps of a stride that shares no factor with the count visit every cluster once.
+uint64_t Grid::order(uint64_t n) const {
+  if (desc.seed == 0 || clusters_total < 2) return n;
+  uint64_t stride = desc.seed % clusters_total | 1;
+  while (std::gcd(stride, clusters_total) != 1) ++stride;
+  return (desc.seed / 7 + n * (stride % clusters_total)) % clusters_total;
 }
 
 Engine& Engine::get() {
@@ -247,6 +266,14 @@ void Engine::submit(LaunchDesc desc, std::function<void(const LaunchResult&)> do
   {
     std::lock_guard lock(impl_->mutex);
     grid.id = impl_->next_id++;
+    if (grid.desc.number) grid.desc.number->store(grid.id);
+    if (grid.desc.prerequisite) grid.prerequisite = grid.desc.prerequisite->load();
+    if (grid.desc.check == CheckLevel::full) {
+      std::lock_guard history(GlobalHistory::get().lock());
+      GlobalHistory& g = GlobalHistory::get();
+      if (!g.has_triggered(static_cast<uint32_t>(grid.prerequisite))) grid.prerequisite = 0;
+      g.begin(static_cast<uint32_t>(grid.id));
+    }
     impl_->grids.push_back(std::move(active));
   }
   impl_->work.notify_all();

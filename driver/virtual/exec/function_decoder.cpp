@@ -103,6 +103,17 @@ void each_register(std::span<const isa::Operand> operands, const Visit& visit) {
   }
 }
 
+bool is_mma_async(const isa::Instruction& in) {
+  return in.row().root == "wgmma" && in.operands.size() >= 3;
+}
+
+// mov from register to register, which compilers put between instructions at will.
+bool is_copy(const isa::Instruction& in) {
+  return in.row().root == "mov" && in.operands.size() == 2 && in.operands[0].is_reg() &&
+         in.operands[1].is_reg() && in.operands[0].type != isa::Type::pred &&
+         in.operands[1].type != isa::Type::pred;
+}
+
 bool changes_while_running(isa::Special s) {
   using isa::Special;
   return s == Special::clock || s == Special::clock_hi || s == Special::clock64 ||
@@ -378,8 +389,70 @@ void FunctionDecoder::mark_waits() {
   }
 }
 
+// The registers that wgmmas name, and copies of them.
+void FunctionDecoder::find_tracked() {
+  tracked_end_ = program_.tracked_;
+  const auto add = [&](const isa::Operand& o) {
+    if (!o.is_reg() || o.type == isa::Type::pred || tracked_[o.index] != kUntracked) return false;
+    tracked_[o.index] = tracked_end_++;
+    return true;
+  };
+  for (const isa::Instruction& in : function_.instructions) {
+    if (!is_mma_async(in)) continue;
+    if (tracked_.empty()) tracked_.assign(function_.registers.size(), kUntracked);
+    for (size_t i = 0; i < 2; ++i)
+      for (const isa::Operand& o : in.operands[i].elements) add(o);
+  }
+  bool more = !tracked_.empty();
+  while (more) {
+    more = false;
+    for (const isa::Instruction& in : function_.instructions)
+      if (is_copy(in) && tracked_[in.operands[1].index] != kUntracked) more |= add(in.operands[0]);
+  }
+  program_.tracked_ = tracked_end_;
+}
+
+uint32_t FunctionDecoder::tracked(const isa::Operand& o) {
+  return tracked_[o.index];
+}
+
+void FunctionDecoder::emit_register_checks(const isa::Instruction& in) {
+  if (in.row().root == "wgmma") {
+    straight_ = nullptr;
+    return;
+  }
+  std::vector<RegisterUse> uses;
+  const auto use = [&](const isa::Operand& o, bool writes) {
+    each_register(std::span(&o, 1), [&](uint32_t r) {
+      if (r < tracked_.size() && tracked_[r] != kUntracked)
+        uses.push_back(
+            {writes ? RegisterUse::Kind::write : RegisterUse::Kind::read, tracked_[r], 0, in.line});
+    });
+  };
+  const auto& specs = in.row().specs;
+  const bool has_result = !specs.empty() && (specs[0].dest || specs[0].kind == isa::OperandSpec::Kind::mov);
+  if (is_copy(in) && tracked_[in.operands[1].index] != kUntracked) {
+    uses.push_back(
+        {RegisterUse::Kind::copy, tracked_[in.operands[0].index], tracked_[in.operands[1].index], in.line});
+  } else {
+    for (size_t i = 1; i < in.operands.size(); ++i) use(in.operands[i], false);
+    if (!in.operands.empty()) use(in.operands[0], has_result);
+  }
+  if (uses.empty()) return;
+  if (in.guard < 0 && straight_) {
+    straight_->uses.insert(straight_->uses.end(), uses.begin(), uses.end());
+    return;
+  }
+  RegisterUses* kept = keep(RegisterUses{std::move(uses), tracked_end_});
+  Op& op = emit(check_registers);
+  op.imm = reinterpret_cast<uint64_t>(kept);
+  op.cost = 0;
+  if (in.guard < 0) straight_ = kept;
+}
+
 bool FunctionDecoder::decode(std::string& log) {
   flow_ = analyze(function_);
+  find_tracked();
   bool ok = true;
   const auto& instructions = function_.instructions;
   code_.ops.reserve(instructions.size() + instructions.size() / 8 + 8);
@@ -391,6 +464,8 @@ bool FunctionDecoder::decode(std::string& log) {
     current_ = nullptr;
     if (flow_.is_meet[index_]) emit_join(*this, in.line);
     current_ = &in;
+    if (flow_.is_leader[index_]) straight_ = nullptr;
+    if (!tracked_.empty()) emit_register_checks(in);
     try {
       const DecodeFunction decode = decode_function(in.id());
       if (!decode) refuse(fmt::format("'{}' is not executable", in.opcode->text));

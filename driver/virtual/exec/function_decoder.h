@@ -1,6 +1,7 @@
 // Decodes one function: lays out its frame, then turns each instruction into ops.
 #pragma once
 
+#include "driver/virtual/check/registers.h"
 #include "driver/virtual/exec/decode.h"
 #include "driver/virtual/exec/program.h"
 
@@ -24,6 +25,8 @@ class FunctionDecoder final : public Decoder {
   uint32_t constant64(uint64_t value) override;
   uint32_t scratch(uint32_t bytes_per_lane) override;
   uint32_t address(const isa::Operand& operand, int64_t& displacement) override;
+  uint32_t tracked(const isa::Operand& operand) override;
+  uint32_t tracked_count() const override { return tracked_end_; }
   Op& emit(Handler handler) override;
   [[noreturn]] void refuse(const std::string& what) override;
 
@@ -48,6 +51,8 @@ class FunctionDecoder final : public Decoder {
   uint32_t special(isa::Special special, isa::Type type);
   uint32_t variable_address(const isa::Variable& variable, int64_t offset, uint8_t bytes);
   void mark_waits();
+  void find_tracked();
+  void emit_register_checks(const isa::Instruction& in);
   void finish_extensions();
 
   struct Patch {
@@ -64,6 +69,11 @@ class FunctionDecoder final : public Decoder {
     isa::Type type;
     int to_bits;
   };
+
+  static constexpr uint32_t kUntracked = ~0u;
+  std::vector<uint32_t> tracked_;     // by register index; empty where the function has no wgmma
+  uint32_t tracked_end_ = 0;          // one past the highest number
+  RegisterUses* straight_ = nullptr;  // the check at the head of the current stretch of straight code
 
   Program& program_;
   Code& code_;

@@ -26,6 +26,9 @@ struct Code;
 struct Grid;
 struct Cluster;
 struct Cta;
+class Checker;
+struct WarpOrder;
+struct BarrierOrder;
 
 struct Dim3 {
   uint32_t x = 1, y = 1, z = 1;
@@ -154,6 +157,7 @@ struct Warp {
   uint64_t issued = 0;      // warp instructions executed
   Cta* cta = nullptr;
   Split* split = nullptr;                       // the running split
+  WarpOrder* order = nullptr;                   // at CheckLevel::full (check/checker.h)
   const Allocation* last_allocation = nullptr;  // hit cache of global bounds checks
 
   uint32_t exited = 0;         // lanes that ended; whoever adds some calls lanes_exited() (async/exits.h)
@@ -224,6 +228,7 @@ struct NamedBarrier {
   };
   std::vector<Waiter> results;  // where the completed barrier's result goes
   WaitList waiters;
+  std::shared_ptr<BarrierOrder> order;  // at CheckLevel::full
 };
 
 // State of an mbarrier; its 8 bytes in shared memory are an image of it (async/mbarrier.h).
@@ -270,6 +275,7 @@ struct Cta {
 // warp slices, so code that does not wait properly sees stale data.
 struct AsyncOp {
   std::function<void()> apply;
+  bool unordered = false;  // may overtake and be overtaken by its like
 };
 
 struct Cluster {
@@ -283,7 +289,18 @@ struct Cluster {
   // barrier.cluster: phase, latest arrival into the current one, when the previous one completed
   uint64_t barrier_phase = 0, barrier_clock = 0, barrier_release = 0;
   WaitList barrier_waiters;
+  std::shared_ptr<BarrierOrder> arriving_order, released_order;  // at CheckLevel::full
+  std::shared_ptr<Checker> checker;
   uint64_t end_clock = 0;
+  uint64_t random = 0;  // state of the schedule's perturbation; 0: none
+  // With a seed: true once in `n` times.
+  bool chance(uint32_t n) { return random && draw() % n == 0; }
+  uint64_t draw() {  // splitmix64
+    uint64_t z = (random += 0x9e3779b97f4a7c15ull);
+    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9ull;
+    z = (z ^ z >> 27) * 0x94d049bb133111ebull;
+    return z ^ z >> 31;
+  }
   uint64_t progress = 0;  // counts what another warp could be waiting for: stores, arrivals, exits
   uint32_t cta_count() const { return static_cast<uint32_t>(ctas.size()); }
 

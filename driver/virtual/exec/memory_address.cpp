@@ -218,7 +218,7 @@ void decode_hint(Decoder& d, const isa::Instruction& in, Handler handler) {
   Op& op = d.emit(handler);
   op.a = address;
   op.imm = static_cast<uint64_t>(displacement);
-  op.f = pack(in.space(), Order::weak);
+  op.f = pack(in.space(), Order::weak, Scope::cta);
   op.cost = 2;
 }
 

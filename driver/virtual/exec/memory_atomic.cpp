@@ -1,6 +1,7 @@
 // atom and red: scalar, vector and compare-and-swap.
 #include <cstring>
 
+#include "driver/virtual/check/checker.h"
 #include "driver/virtual/exec/atomic_ops.h"
 #include "driver/virtual/exec/memory_payload.h"
 
@@ -12,12 +13,16 @@ using isa::Type;
 // Op: d old value (when kReturns), a address, b operand, c new value of cas, imm displacement, f space.
 template <class T>
 bool locate(Warp& w, const Op& op, uint32_t lanes, uint32_t elements, LaneAccess& at) {
-  const uint32_t size = static_cast<uint32_t>(sizeof(T)) * elements;
-  const Access access{.space = space_of(op), .kind = AccessKind::atomic, .size = size, .alignment = size};
+  const Access access = access_of(op, AccessKind::atomic, static_cast<uint32_t>(sizeof(T)) * elements);
   if (!resolve_lanes(w, op, lanes, w.reg<uint64_t>(op.a), static_cast<int64_t>(op.imm), access, at))
     return false;
+  if (w.order && !w.order->checker->publish(w, op, lanes, at, access)) return false;
   ++w.cta->cluster->progress;
   return true;
+}
+// What an atom has seen; a red observes nothing.
+void observe(Warp& w, const Op& op, uint32_t lanes, const LaneAccess& at) {
+  if (w.order) w.order->checker->observe(w, lanes, at, access_of(op, AccessKind::atomic, at.size));
 }
 void wait_for_result(Warp& w, uint32_t lanes, const LaneAccess& at) {
   w.load_ready = std::max(w.load_ready, w.clock + charge_lanes(w, lanes, at));
@@ -44,6 +49,7 @@ Step atom(Warp& w, const Op& op, uint32_t lanes) {
         global ? atomics::update<Global>(at.host[i], value) : atomics::update<Shared>(at.host[i], value);
     if (kReturns) w.reg<L>(op.d)[i] = old;
   }
+  if (kReturns) observe(w, op, lanes, at);
   return Step::next;
 }
 
@@ -85,6 +91,7 @@ Step cas(Warp& w, const Op& op, uint32_t lanes) {
     w.reg<L>(op.d)[i] = compare_and_swap(reinterpret_cast<T*>(at.host[i]), static_cast<T>(w.reg<L>(op.b)[i]),
                                          static_cast<T>(w.reg<L>(op.c)[i]));
   }
+  observe(w, op, lanes, at);
   return Step::next;
 }
 
@@ -104,6 +111,7 @@ Step exchange128(Warp& w, const Op& op, uint32_t lanes) {
     }
     w.reg<u128>(op.d)[i] = seen;
   }
+  observe(w, op, lanes, at);
   return Step::next;
 }
 
@@ -119,9 +127,10 @@ Step atom_vector(Warp& w, const Op& op, uint32_t lanes) {
   const auto& v = *reinterpret_cast<const VectorSlots*>(op.imm);
   LaneAccess at;
   const uint32_t size = static_cast<uint32_t>(sizeof(Raw)) * v.count;
-  const Access access{.space = Space::global, .kind = AccessKind::atomic, .size = size, .alignment = size};
+  const Access access = access_of(op, AccessKind::atomic, size);
   const int64_t displacement = static_cast<int32_t>(op.e);
   if (!resolve_lanes(w, op, lanes, w.reg<uint64_t>(op.a), displacement, access, at)) return Step::fault;
+  if (w.order && !w.order->checker->publish(w, op, lanes, at, access)) return Step::fault;
   ++w.cta->cluster->progress;
   if (kReturns)
     wait_for_result(w, lanes, at);
@@ -135,6 +144,7 @@ Step atom_vector(Warp& w, const Op& op, uint32_t lanes) {
       if (kReturns) w.reg<uint32_t>(v.old[k])[i] = old;
     }
   }
+  if (kReturns) observe(w, op, lanes, at);
   return Step::next;
 }
 
@@ -149,6 +159,12 @@ struct PickVector {
       return nullptr;
   }
 };
+
+// Without semantics an atomic is relaxed.
+Order atomic_order(const isa::Instruction& in) {
+  const Order order = order_of(in);
+  return order == Order::weak ? Order::relaxed : order;
+}
 
 // `noftz` is the only behaviour of half types; f32 in vectors flushes like scalar f32 in global memory.
 void decode_scalar(Decoder& d, const isa::Instruction& in, bool returns) {
@@ -168,7 +184,7 @@ void decode_scalar(Decoder& d, const isa::Instruction& in, bool returns) {
   op.a = address;
   op.b = operand;
   op.imm = static_cast<uint64_t>(displacement);
-  op.f = pack(in.space(), Order::relaxed);
+  op.f = pack(in.space(), atomic_order(in), scope_of(in));
   op.cost = access_cost(static_cast<uint32_t>(isa::type_bytes(type)));
 }
 
@@ -193,6 +209,7 @@ void decode_vector(Decoder& d, const isa::Instruction& in, bool returns) {
   op.a = address;
   op.e = static_cast<uint32_t>(displacement);
   op.imm = reinterpret_cast<uint64_t>(slots);
+  op.f = pack(Space::global, atomic_order(in), scope_of(in));
   op.cost = access_cost(static_cast<uint32_t>(isa::type_bytes(type)) * v.count);
 }
 
@@ -239,7 +256,7 @@ void decode_atom_cas(Decoder& d, const isa::Instruction& in) {
   op.b = expected;
   op.c = desired;
   op.imm = static_cast<uint64_t>(displacement);
-  op.f = pack(in.space(), Order::relaxed);
+  op.f = pack(in.space(), atomic_order(in), scope_of(in));
   op.cost = access_cost(static_cast<uint32_t>(isa::type_bytes(type)));
 }
 

@@ -1,6 +1,7 @@
 // ld, ld.nc, ldu.
 #include <cstring>
 
+#include "driver/virtual/check/checker.h"
 #include "driver/virtual/exec/memory_payload.h"
 
 namespace ptxops::virt {
@@ -17,8 +18,7 @@ template <class T, int V>
 Step load(Warp& w, const Op& op, uint32_t lanes) {
   using L = LaneOf<T>;
   LaneAccess at;
-  const Access access{
-      .space = space_of(op), .kind = AccessKind::load, .size = sizeof(T) * V, .alignment = sizeof(T) * V};
+  const Access access = access_of(op, AccessKind::load, sizeof(T) * V);
   if (!resolve_lanes(w, op, lanes, w.reg<uint64_t>(op.a), static_cast<int64_t>(op.imm), access, at))
     return Step::fault;
   w.load_ready = std::max(w.load_ready, w.clock + charge_lanes(w, lanes, at));
@@ -65,8 +65,7 @@ T load_atomic(std::byte* p, Order order) {
 template <class T, int V>
 Step load_strong(Warp& w, const Op& op, uint32_t lanes) {
   LaneAccess at;
-  const Access access{
-      .space = space_of(op), .kind = AccessKind::load, .size = sizeof(T) * V, .alignment = sizeof(T) * V};
+  const Access access = access_of(op, AccessKind::load, sizeof(T) * V);
   if (!resolve_lanes(w, op, lanes, w.reg<uint64_t>(op.a), static_cast<int64_t>(op.imm), access, at))
     return Step::fault;
   w.load_ready = std::max(w.load_ready, w.clock + charge_lanes(w, lanes, at));
@@ -78,6 +77,7 @@ Step load_strong(Warp& w, const Op& op, uint32_t lanes) {
     for (int k = 0; k < V; ++k)
       reinterpret_cast<LaneOf<T>*>(d[k])[i] = load_atomic<T>(at.host[i] + k * sizeof(T), order);
   }
+  if (w.order) w.order->checker->observe(w, lanes, at, access);
   return Step::next;
 }
 
@@ -129,7 +129,8 @@ void decode_ld(Decoder& d, const isa::Instruction& in) {
   op.a = address;
   op.imm = static_cast<uint64_t>(displacement);
   op.d = slots[0], op.b = slots[1], op.c = slots[2], op.e = slots[3];
-  op.f = pack(in.row().root == "ldu" ? Space::global : in.space(), order);
+  op.f = pack(in.row().root == "ldu" ? Space::global : in.space(), order, scope_of(in)) |
+         (in.has("nc") ? kNonCoherent : 0);
   op.cost = access_cost(static_cast<uint32_t>(bytes * vector));
 }
 void decode_ld_nc(Decoder& d, const isa::Instruction& in) {

@@ -14,25 +14,44 @@ using u128 = unsigned __int128;
 template <class T>
 using LaneOf = std::conditional_t<(sizeof(T) <= 4), uint32_t, T>;
 
-// Memory order of a strong access; `weak` ones are plain copies.
-enum class Order : uint8_t { weak, relaxed, acquire, release };
-
 inline Order order_of(const isa::Instruction& in) {
+  if (in.has("acq_rel")) return Order::acq_rel;
   if (in.has("acquire")) return Order::acquire;
   if (in.has("release")) return Order::release;
   if (in.has("relaxed") || in.has("volatile")) return Order::relaxed;
   return Order::weak;
 }
 
+// .volatile and .mmio are relaxed at system scope; atomics without scope have gpu scope.
+inline Scope scope_of(const isa::Instruction& in) {
+  if (in.has("sys") || in.has("volatile") || in.has("mmio")) return Scope::sys;
+  if (in.has("cluster")) return Scope::cluster;
+  return in.has("cta") ? Scope::cta : Scope::gpu;
+}
+
 // Op::f of loads, stores and atomics.
-inline uint32_t pack(Space space, Order order) {
-  return static_cast<uint32_t>(space) | static_cast<uint32_t>(order) << 8;
+constexpr uint32_t kNonCoherent = 1u << 24;
+inline uint32_t pack(Space space, Order order, Scope scope) {
+  return static_cast<uint32_t>(space) | static_cast<uint32_t>(order) << 8 |
+         static_cast<uint32_t>(scope) << 16;
 }
 inline Space space_of(const Op& op) {
   return static_cast<Space>(op.f & 0xFF);
 }
 inline Order order_of(const Op& op) {
   return static_cast<Order>(op.f >> 8 & 0xFF);
+}
+inline Scope scope_of(const Op& op) {
+  return static_cast<Scope>(op.f >> 16 & 0xFF);
+}
+inline Access access_of(const Op& op, AccessKind kind, uint32_t bytes) {
+  return {.space = space_of(op),
+          .kind = kind,
+          .size = bytes,
+          .alignment = bytes,
+          .order = order_of(op),
+          .scope = scope_of(op),
+          .non_coherent = (op.f & kNonCoherent) != 0};
 }
 
 // Issue cycles of moving `bytes` a lane: the load/store unit takes a warp instruction every second cycle and

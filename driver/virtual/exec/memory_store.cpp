@@ -1,6 +1,7 @@
 // st.
 #include <cstring>
 
+#include "driver/virtual/check/checker.h"
 #include "driver/virtual/exec/memory_payload.h"
 
 namespace ptxops::virt {
@@ -15,9 +16,10 @@ void sources(Warp& w, const Op& op, const std::byte* (&out)[V]) {
 
 template <class T, int V>
 bool locate(Warp& w, const Op& op, uint32_t lanes, LaneAccess& at) {
-  const Access access{
-      .space = space_of(op), .kind = AccessKind::store, .size = sizeof(T) * V, .alignment = sizeof(T) * V};
+  const Access access = access_of(op, AccessKind::store, sizeof(T) * V);
   if (!resolve_lanes(w, op, lanes, w.reg<uint64_t>(op.a), static_cast<int64_t>(op.imm), access, at))
+    return false;
+  if (w.order && access.order != Order::weak && !w.order->checker->publish(w, op, lanes, at, access))
     return false;
   charge_lanes(w, lanes, at);
   ++w.cta->cluster->progress;
@@ -129,7 +131,7 @@ void decode_st(Decoder& d, const isa::Instruction& in) {
   op.a = address;
   op.imm = static_cast<uint64_t>(displacement);
   op.d = slots[0], op.b = slots[1], op.c = slots[2], op.e = slots[3];
-  op.f = pack(in.space(), order);
+  op.f = pack(in.space(), order, scope_of(in));
   op.cost = access_cost(static_cast<uint32_t>(bytes * vector));
 }
 

@@ -100,6 +100,7 @@ class Program {
   std::unordered_map<const isa::Variable*, uint64_t> addresses_;
   std::vector<uint64_t> owned_;
   std::vector<std::shared_ptr<void>> payloads_;
+  uint32_t tracked_ = 0;  // registers that the checker tracks, of all functions
 };
 
 // Control-flow facts of one function, by instruction index.

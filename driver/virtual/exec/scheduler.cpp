@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "driver/virtual/check/checker.h"
 #include "driver/virtual/exec/control.h"
 #include "driver/virtual/exec/grid.h"
 
@@ -12,6 +13,7 @@ namespace {
 
 // Instructions a warp may run before others get their turn: spins must not starve, switching must stay rare.
 constexpr uint32_t kSlice = 20000;
+constexpr uint32_t kSeededSlice = 400;  // the most with a seed: many more interleavings
 
 enum class Slice { blocked, yielded, done, fault };
 
@@ -28,13 +30,17 @@ void enter(Warp& w, Split& s) {
   w.mask = s.mask;
 }
 
-void warp_done(Warp& w) {
+// false after a finding.
+bool warp_done(Warp& w) {
   Cta& cta = *w.cta;
   ++cta.warps_done;
   --cta.cluster->warps_live;
   ++cta.cluster->progress;
   cta.issue_cycles[w.id % 4] += w.issued;
   cta.cluster->end_clock = std::max(cta.cluster->end_clock, w.clock);
+  if (!w.order) return true;
+  Checker& checker = *w.order->checker;
+  return checker.warp_exit(w, *w.pc) && (!cta.exited() || checker.cta_exit(w, *w.pc));
 }
 
 Slice run_slice(Warp& w) {
@@ -42,8 +48,9 @@ Slice run_slice(Warp& w) {
   if (!s) return Slice::blocked;
   enter(w, *s);
   const Op* pc = s->pc;
-  uint32_t budget = kSlice;
-  const auto account = [&] { w.issued += kSlice - budget; };
+  const uint32_t slice = w.cta->cluster->random ? 1 + w.cta->cluster->draw() % kSeededSlice : kSlice;
+  uint32_t budget = slice;
+  const auto account = [&] { w.issued += slice - budget; };
   while (budget) {
     --budget;
     const Op& op = *pc;
@@ -88,6 +95,7 @@ Slice run_slice(Warp& w) {
     }
     // This split sleeps or is gone: the warp's others may go on.
     if (w.live() == 0) {
+      w.pc = pc;
       account();
       return Slice::done;
     }
@@ -105,15 +113,20 @@ Slice run_slice(Warp& w) {
   return Slice::yielded;
 }
 
-// Applies every requested asynchronous operation; returns whether there was any.
-bool drain(Cluster& c) {
-  const bool any = !c.async.empty();
+// Applies requested asynchronous operations: all of them or, with a seed, some, in another order. What must
+// stay behind what was requested before it does.
+void drain(Cluster& c) {
   while (!c.async.empty()) {
+    if (c.chance(3) && !c.ready.empty()) return;
+    if (c.random) {
+      size_t free = 0;
+      while (free < c.async.size() && free < 16 && c.async[free].unordered) ++free;
+      if (free > 1) std::swap(c.async[0], c.async[c.draw() % free]);
+    }
     AsyncOp op = std::move(c.async.front());
     c.async.pop_front();
     op.apply();
   }
-  return any;
 }
 
 // With nothing left to run, a try_wait may give up, as its time limit allows: some code does something else
@@ -214,6 +227,7 @@ ClusterState run_cluster(Cluster& c) {
       grid.record(Fault(deadlock_of(c)));
       return ClusterState::aborted;
     }
+    if (c.random && c.ready.size() > 1) std::swap(c.ready[0], c.ready[c.draw() % c.ready.size()]);
     Warp& w = *c.ready.front();
     c.ready.pop_front();
     w.queued = false;
@@ -221,7 +235,7 @@ ClusterState run_cluster(Cluster& c) {
       case Slice::blocked:
         break;
       case Slice::done:
-        warp_done(w);
+        if (!warp_done(w)) return ClusterState::aborted;
         break;
       case Slice::fault:
         return ClusterState::aborted;
@@ -236,6 +250,7 @@ ClusterState run_cluster(Cluster& c) {
         break;
     }
   }
+  c.random = 0;  // nothing is held back any more
   drain(c);
   return grid.aborted.load(std::memory_order_relaxed) ? ClusterState::aborted : ClusterState::finished;
 }

@@ -365,6 +365,12 @@ const Allocation* Memory::find_registered(uint64_t address) const {
   return address - a->base < a->size ? a : nullptr;
 }
 
+bool Memory::was_freed(uint64_t address) const {
+  std::lock_guard lock(impl_->mutex);
+  auto it = impl_->dead.upper_bound(address);
+  return it != impl_->dead.begin() && address < std::prev(it)->second->end();
+}
+
 std::string Memory::describe(uint64_t address) const {
   std::lock_guard lock(impl_->mutex);
   const Impl& m = *impl_;

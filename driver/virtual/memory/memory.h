@@ -52,6 +52,9 @@ class Memory {
   // One line about an address for reports: what it lies in, or how far it is from what (freed ones included).
   std::string describe(uint64_t address) const;
 
+  // Does the address lie in an allocation that has been freed (and is remembered)?
+  bool was_freed(uint64_t address) const;
+
   // A new allocation on `device` (or kHostDevice), 512-byte aligned, every byte 0xFF and never written;
   // nullptr when the device's 80 GiB or the arena is exhausted, or size is 0. `tracked` = with a shadow. Any
   // thread.

@@ -6,6 +6,7 @@
 #include <thread>
 #include <vector>
 
+#include "driver/client/graph.h"
 #include "driver/client/launch.h"
 #include "driver/client/memory.h"
 #include "driver/client/stream.h"
@@ -156,6 +157,36 @@ TEST_F(Client, StreamOrderedBuffersAndPinnedMemory) {
   buffer.free_async(stream.handle());
   stream.synchronize();
   EXPECT_EQ(static_cast<uint8_t*>(host.data())[999], 9);
+}
+
+TEST_F(Client, CapturesAndLaunchesGraphs) {
+  const Library library(context_, kPtx, "add.ptx");
+  const Kernel kernel(library, "add");
+  Launch launch(kernel, {.grid = {1}, .block = {128}, .programmatic = true});
+  const DeviceBuffer buffer(context_, 512);
+  const Stream stream(context_);
+  const Context::Guard current(context_);
+  std::vector<uint32_t> got(128);
+  buffer.fill(0);
+  Capture capture(context_, stream.handle());
+  for (uint32_t value : {5u, 6u}) launch(stream.handle(), buffer.address(), value);
+  Graph first = capture.end();
+  EXPECT_EQ(first.nodes(), 2u);
+  const Graph graph = std::move(first);
+  for (int i = 0; i < 3; ++i) graph.launch(stream.handle());
+  buffer.download(got.data(), 512, 0, stream.handle());
+  stream.synchronize();
+  EXPECT_EQ(got, std::vector<uint32_t>(128, 33));
+  EXPECT_EQ(error_of([&] { Capture(context_, nullptr); }).code(), CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED);
+  {
+    Capture spoilt(context_, stream.handle());
+    EXPECT_EQ(error_of([&] { stream.synchronize(); }).code(), CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED);
+    const Error e = error_of([&] { spoilt.end(); });
+    EXPECT_EQ(e.code(), CUDA_ERROR_STREAM_CAPTURE_INVALIDATED);
+    EXPECT_THAT(e.what(), HasSubstr("cuStreamSynchronize"));
+  }
+  { const Capture abandoned(context_, stream.handle()); }
+  EXPECT_TRUE(stream.done());
 }
 
 TEST_F(Client, TensorMaps) {

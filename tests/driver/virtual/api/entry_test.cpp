@@ -42,9 +42,9 @@ TEST(Entry, UnimplementedFunctionsAnswerNotSupportedAndSaySo) {
     EXPECT_NE(cuda().report().find(u.symbol), std::string::npos) << cuda().report();
   }
   const std::string text = testing::internal::GetCapturedStderr();
-  EXPECT_NE(text.find("cuGraphLaunch is not implemented"), std::string::npos);
+  EXPECT_NE(text.find("cuGraphClone is not implemented"), std::string::npos);
   testing::internal::CaptureStderr();
-  reinterpret_cast<CUresult (*)()>(dlsym(cuda().library, "cuGraphLaunch"))();
+  reinterpret_cast<CUresult (*)()>(dlsym(cuda().library, "cuGraphClone"))();
   EXPECT_EQ(testing::internal::GetCapturedStderr(), "") << "stderr says it once";
 }
 
@@ -70,6 +70,9 @@ TEST(Entry, ProcAddressPicksTheVersionAsked) {
   EXPECT_EQ(look_up("cuGetProcAddress", 11030), symbol("cuGetProcAddress"));
   EXPECT_EQ(look_up("cuGetProcAddress", 12000), symbol("cuGetProcAddress_v2"));
   EXPECT_EQ(look_up("cuStreamGetCaptureInfo", 12030), symbol("cuStreamGetCaptureInfo_v3"));
+  EXPECT_EQ(look_up("cuGraphInstantiate", 11080), symbol("cuGraphInstantiate_v2"));
+  EXPECT_EQ(look_up("cuGraphInstantiate", 12000), symbol("cuGraphInstantiateWithFlags"))
+      << "as cuda.h of CUDA 12 declares it";
 }
 
 TEST(Entry, ProcAddressReportsWhyThereIsNone) {

@@ -1,0 +1,110 @@
+// Vector clocks. An agent is a warp, or a kind of asynchronous operation of one warp, lane or mbarrier:
+// whatever performs accesses of its own. A clock says, for each agent of a cluster, which of its accesses lie
+// causally before.
+//
+// A warp is one agent for its 32 lanes. Its time has two hands: `sync` counts what orders all its lanes among
+// each other (warp collectives, instructions that are .sync.aligned), `sub` the releases by a part of the
+// lanes in between. An access carries both and its lane. A component covers all accesses up to `sync`, and of
+// those behind it the ones by lanes of `mask` up to `sub`. Of the other agents, `sync` numbers the
+// operations.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <memory>
+#include <utility>
+#include <vector>
+
+namespace ptxops::virt {
+
+struct Component {
+  uint32_t sync = 0, sub = 0, mask = 0;
+
+  bool covers(uint32_t at_sync, uint32_t at_sub, uint32_t lane) const {
+    return at_sync <= sync || (at_sync == sync + 1 && (mask >> lane & 1) && at_sub <= sub);
+  }
+  // The masks' union with the later `sub` may cover a little too much where two parts of a warp release
+  // apart: a race may be missed there, none is invented.
+  void join(const Component& o) {
+    if (o.sync > sync) {
+      *this = o;
+    } else if (o.sync == sync) {
+      sub = std::max(sub, o.sub);
+      mask |= o.mask;
+    }
+  }
+};
+
+class VectorClock {
+ public:
+  bool empty() const { return components_.empty(); }
+  bool covers(uint32_t agent, uint32_t sync, uint32_t sub, uint32_t lane) const {
+    return agent < components_.size() && components_[agent].covers(sync, sub, lane);
+  }
+  const Component* find(uint32_t agent) const {
+    return agent < components_.size() ? &components_[agent] : nullptr;
+  }
+  void raise(uint32_t agent, const Component& to) {
+    if (agent >= components_.size()) components_.resize(agent + 1);
+    components_[agent].join(to);
+  }
+  void join(const VectorClock& o) {
+    if (o.components_.size() > components_.size()) components_.resize(o.components_.size());
+    for (size_t i = 0; i < o.components_.size(); ++i) components_[i].join(o.components_[i]);
+  }
+  void clear() { components_.clear(); }
+
+ private:
+  std::vector<Component> components_;
+};
+
+struct Clock;
+// What is known of other clusters: by their number.
+using Foreign = std::vector<std::pair<uint32_t, std::shared_ptr<const Clock>>>;
+
+struct Clock {
+  VectorClock seen;           // causally before
+  VectorClock fenced_shared;  // and followed by a generic-async proxy fence on the way, for shared memory
+  VectorClock fenced_global;  // the same for global memory
+  std::shared_ptr<const Foreign> foreign;
+
+  void join(const Clock& o) {
+    seen.join(o.seen);
+    if (!o.fenced_shared.empty()) fenced_shared.join(o.fenced_shared);
+    if (!o.fenced_global.empty()) fenced_global.join(o.fenced_global);
+    if (o.foreign && o.foreign != foreign) join_foreign(*o.foreign);
+  }
+  // Joins what cluster `number` has published.
+  void join_cluster(uint32_t number, const std::shared_ptr<const Clock>& clock) {
+    join_foreign(Foreign{{number, clock}});
+    if (clock->foreign && clock->foreign != foreign) join_foreign(*clock->foreign);
+  }
+  const Clock* of_cluster(uint32_t number) const {
+    if (foreign)
+      for (const auto& [n, clock] : *foreign)
+        if (n == number) return clock.get();
+    return nullptr;
+  }
+
+ private:
+  void join_foreign(const Foreign& o) {
+    auto merged = std::make_shared<Foreign>(foreign ? *foreign : Foreign{});
+    for (const auto& [number, clock] : o) {
+      auto it =
+          std::find_if(merged->begin(), merged->end(), [n = number](const auto& p) { return p.first == n; });
+      if (it == merged->end()) {
+        merged->push_back({number, clock});
+      } else if (it->second != clock) {
+        auto both = std::make_shared<Clock>(*it->second);
+        both->foreign = nullptr;
+        both->seen.join(clock->seen);
+        both->fenced_shared.join(clock->fenced_shared);
+        both->fenced_global.join(clock->fenced_global);
+        it->second = std::move(both);
+      }
+    }
+    foreign = std::move(merged);
+  }
+};
+
+}  // namespace ptxops::virt

@@ -1,0 +1,203 @@
+#include "driver/virtual/check/judgement.h"
+
+#include <fmt/format.h>
+
+#include "driver/virtual/check/global_history.h"
+
+namespace ptxops::virt {
+namespace {
+
+bool includes(Scope scope, const Record& a, const Record& b) {
+  switch (scope) {
+    case Scope::cta:
+      return a.cluster == b.cluster && a.cta == b.cta;
+    case Scope::cluster:
+      return a.cluster == b.cluster;
+    default:
+      return true;
+  }
+}
+
+const char* actor_text(const Record& r) {
+  const bool load = r.kind == AccessKind::load;
+  switch (r.actor) {
+    case Actor::generic:
+      return load ? "reads" : r.kind == AccessKind::atomic ? "updates" : "writes";
+    case Actor::nc_load:
+      return "reads by ld.global.nc";
+    case Actor::cp_async:
+      return "writes by cp.async";
+    case Actor::st_async:
+      return "writes by st.async";
+    case Actor::bulk_load:
+      return "writes by a bulk copy";
+    case Actor::bulk_read:
+      return "reads by a bulk copy";
+    case Actor::bulk_store:
+      return r.kind == AccessKind::atomic ? "reduces by a bulk copy" : "writes by a bulk copy";
+    case Actor::wgmma:
+      return "reads by wgmma";
+    case Actor::tensormap:
+      return "uses the tensor map";
+  }
+  return "";
+}
+
+std::string_view proxy_of(Actor a) {
+  if (a == Actor::tensormap) return "tensormap";
+  return is_async_proxy(a) ? "async" : "generic";
+}
+
+// What should stand between the two.
+std::string missing_text(Diagnostic id, const Record& earlier, const Record& later) {
+  using enum Diagnostic;
+  switch (id) {
+    case P1:
+    case P2:
+    case P3:
+    case P5:
+    case P6:
+      return fmt::format("fence.proxy.async between line {} and line {}, on the path that orders them",
+                         earlier.line, later.line);
+    case P12:
+      return fmt::format("a proxy fence that covers this state space between line {} and line {}",
+                         earlier.line, later.line);
+    case P7:
+    case P8:
+      return fmt::format("a wgmma.wait_group that covers line {} before line {}", earlier.line, later.line);
+    case P9:
+      return fmt::format("cp.async.bulk.wait_group.read behind line {}, by its thread, before line {}",
+                         earlier.line, later.line);
+    case P4:
+    case S1:
+      return fmt::format(
+          "cp.async.bulk.wait_group (without .read) behind line {}, by its thread, before line {}",
+          earlier.line, later.line);
+    case A3:
+    case B8:
+      return fmt::format("a wait on the mbarrier phase that the copy of line {} completes, before line {}",
+                         earlier.line, later.line);
+    case A7:
+      return fmt::format("cp.async.wait_group behind line {} and a barrier before line {}", earlier.line,
+                         later.line);
+    case C9:
+      return "griddepcontrol.wait";
+    default:
+      return fmt::format("synchronisation between line {} and line {}", earlier.line, later.line);
+  }
+}
+
+}  // namespace
+
+std::string action_of(const Record& r, const std::string& where) {
+  return fmt::format("{} {} bytes of {}", actor_text(r), r.size, where);
+}
+
+// Morally strong accesses may race.
+bool Judgement::compatible(const Record& r) const {
+  if (!r.strong || !own.strong) return false;
+  if (!includes(r.scope, r, own) || !includes(own.scope, r, own)) return false;
+  return r.size == own.size || (r.kind == AccessKind::atomic && own.kind == AccessKind::atomic &&
+                                (is_async_proxy(r.actor) || is_async_proxy(own.actor)));
+}
+
+bool Judgement::ordered(const Record& r, uint32_t lane, int my_lane, bool exact, bool& any_lane) {
+  const WarpOrder& o = *w.order;
+  const bool own_warp = r.cluster == own.cluster && r.agent == o.agent;
+  any_lane = !own_warp && o.parts.empty();
+  if (own.actor == Actor::nc_load && r.kind != AccessKind::load && r.grid == own.grid) {
+    why = Why::non_coherent;
+    return false;
+  }
+  if (!(own_warp && !exact) && !checker.before(o, r, lane, my_lane)) {
+    if (compatible(r)) return true;
+    why = Why::unordered;
+    return false;
+  }
+  if (!is_async_proxy(own.actor) || is_async_proxy(r.actor) || r.actor == Actor::tensormap) return true;
+  if (r.grid != own.grid) return true;  // the end of a grid is a fence
+  if (r.kind == AccessKind::load && !reported(Diagnostic::P6)) return true;
+  if (checker.fenced(o, r, lane, my_lane, shared)) return true;
+  why = Why::no_fence;
+  return false;
+}
+
+Diagnostic Judgement::diagnose(const Record& r, uint32_t lane) const {
+  using enum Diagnostic;
+  const WarpOrder& o = *w.order;
+  const bool async = is_async_proxy(own.actor);
+  if (why == Why::non_coherent) return M7;
+  if (why == Why::no_fence) {
+    if (checker.fenced(o, r, lane, conflict_lane, !shared)) return P12;
+    if (r.kind == AccessKind::load) return P6;
+    if (own.actor == Actor::wgmma) return P1;
+    if (own.actor == Actor::bulk_read) return shared ? P2 : P3;
+    return P5;
+  }
+  if (r.grid != own.grid) return C9;
+  switch (r.actor) {
+    case Actor::bulk_load:
+    case Actor::st_async:
+      if (o.last_wait_stamp > r.stamp) return B8;
+      return A3;
+    case Actor::bulk_read:
+      if (o.last_group_wait_stamp > r.stamp) return A4;
+      return P9;
+    case Actor::bulk_store:
+      if (o.last_group_wait_stamp > r.stamp && !o.last_group_wait_read) return A4;
+      return P4;
+    case Actor::wgmma:
+      return async ? P7 : P8;
+    case Actor::cp_async:
+      return A7;
+    case Actor::tensormap:
+      return P11;
+    default:
+      break;
+  }
+  const auto covered = [&](Flaw flaw) {
+    return r.cluster == own.cluster &&
+           o.flawed[static_cast<size_t>(flaw)].covers(r.agent, r.sync, r.sub, lane);
+  };
+  if (covered(Flaw::narrow_scope)) return M2;
+  if (covered(Flaw::relaxed_mbarrier)) return B9;
+  if (covered(Flaw::init_fence)) return C12;
+  if (covered(Flaw::relaxed_cluster)) return C5;
+  if (own.actor == Actor::bulk_load || (own.actor == Actor::bulk_store && shared)) return A5;
+  if (own.actor == Actor::nc_load || r.actor == Actor::nc_load) return M7;
+  if (r.strong && own.strong) return r.size == own.size ? M2 : M5;
+  const bool polls = (own.kind == AccessKind::load && !own.strong && r.strong) ||
+                     (r.kind == AccessKind::load && !r.strong && own.strong);
+  if (polls) return M3;
+  return r.cluster == own.cluster && r.agent == o.agent ? M1W : M1;
+}
+
+bool Judgement::report(const History& history, const std::string& where) {
+  const Record& r = history.of(conflict);
+  const uint32_t lane = conflict & 31;
+  Finding f;
+  f.id = diagnose(r, lane);
+  if (!reported(f.id)) return true;
+  const Rule& rule_of = rule(f.id);
+  f.kernel = checker.grid().kernel().name;
+  f.what = fmt::format("{}; {}", rule_of.title, where);
+  f.sites[0] = site_of(w, op, conflict_lane, action_of(own, where), proxy_of(own.actor));
+  Site& earlier = f.sites[1];
+  f.site_count = 2;
+  earlier.warp = r.warp;
+  earlier.lane = static_cast<int>(lane);
+  earlier.line = r.line;
+  earlier.proxy = proxy_of(r.actor);
+  earlier.action = action_of(r, where) + " before";
+  earlier.cta = r.cta_id;
+  if (r.grid == own.grid) {
+    earlier.source = checker.grid().desc.program->source_line(r.line);
+  } else {
+    earlier.action += " (in the previous grid)";
+  }
+  f.missing = missing_text(f.id, r, own);
+  checker.grid().record(Fault(std::move(f)));
+  return false;
+}
+
+}  // namespace ptxops::virt

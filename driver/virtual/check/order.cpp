@@ -1,0 +1,545 @@
+// Order: what synchronisation makes known to whom.
+#include <fmt/format.h>
+
+#include <bit>
+
+#include "driver/virtual/check/checker.h"
+#include "driver/virtual/check/global_history.h"
+#include "driver/virtual/check/judgement.h"
+#include "driver/virtual/memory/memory.h"
+
+namespace ptxops::virt {
+namespace {
+
+bool all_lanes(const Warp& w, uint32_t lanes) {
+  return (w.live() & ~lanes) == 0;
+}
+
+// The warp's own component as of now, for `lanes`; and a new epoch behind it.
+Component own_component(const WarpOrder& o, const Warp& w, uint32_t lanes) {
+  return all_lanes(w, lanes) ? Component{o.sync, 0, 0} : Component{o.sync - 1, o.sub, lanes};
+}
+void advance(WarpOrder& o, const Warp& w, uint32_t lanes) {
+  if (all_lanes(w, lanes)) {
+    ++o.sync;
+    o.sub = 1;
+  } else {
+    ++o.sub;
+  }
+}
+
+}  // namespace
+
+void Checker::merge_parts(WarpOrder& o) {
+  for (const auto& p : o.parts) o.clock.join(p.clock);
+  o.parts.clear();
+}
+
+Clock& Checker::part(WarpOrder& o, uint32_t lanes, uint32_t live) {
+  if ((live & ~lanes) == 0) return o.clock;
+  for (auto& p : o.parts)
+    if (p.lanes == lanes) return p.clock;
+  o.parts.push_back({lanes, {}});
+  return o.parts.back().clock;
+}
+
+// Everything before `lanes`, without their warp's own accesses.
+Clock Checker::effective(Warp& w, uint32_t lanes) {
+  Clock c = w.order->clock;
+  for (const auto& p : w.order->parts)
+    if (p.lanes & lanes) c.join(p.clock);
+  return c;
+}
+
+void Checker::release(Warp& w, uint32_t lanes, Clock& to) {
+  WarpOrder& o = *w.order;
+  to.join(o.clock);
+  for (const auto& p : o.parts)
+    if (p.lanes & lanes) to.join(p.clock);
+  to.seen.raise(o.agent, own_component(o, w, lanes));
+  advance(o, w, lanes);
+}
+
+std::shared_ptr<const Clock> Checker::released(Warp& w, uint32_t lanes) {
+  auto c = std::make_shared<Clock>();
+  release(w, lanes, *c);
+  return c;
+}
+
+void Checker::acquire(Warp& w, uint32_t lanes, const Clock& from) {
+  part(*w.order, lanes, w.live()).join(from);
+}
+
+void Checker::raise(Warp& w, uint32_t lanes, uint32_t agent, uint32_t number) {
+  part(*w.order, lanes, w.live()).seen.raise(agent, {number, 0, 0});
+}
+
+// ---- Fences
+
+bool Checker::includes(Scope scope, uint32_t cluster, int cta, int device, const Warp& w) const {
+  switch (scope) {
+    case Scope::cta:
+      return cluster == number_ && cta == static_cast<int>(w.cta->rank);
+    case Scope::cluster:
+      return cluster == number_;
+    case Scope::gpu:
+      return device == grid_.desc.device;
+    case Scope::sys:
+      return true;
+  }
+  return true;
+}
+
+void Checker::fence(Warp& w, uint32_t lanes, Scope scope) {
+  WarpOrder& o = *w.order;
+  if (!o.observed.empty()) {
+    Clock& to = part(o, lanes, w.live());
+    for (const auto& seen : o.observed) {
+      if (seen.cluster != number_)
+        to.join_cluster(seen.cluster, seen.clock);
+      else
+        to.join(*seen.clock);
+    }
+    o.observed.clear();
+  }
+  o.fence = released(w, lanes);
+  o.fence_lanes = lanes;
+  o.fence_scope = scope;
+}
+
+void Checker::fence_proxy_async(Warp& w, uint32_t lanes, bool shared, bool global) {
+  WarpOrder& o = *w.order;
+  Clock now = effective(w, lanes);
+  now.seen.raise(o.agent, own_component(o, w, lanes));
+  advance(o, w, lanes);
+  now.seen.raise(kForeignFence, {1, 0, 0});
+  Clock& to = part(o, lanes, w.live());
+  if (shared) to.fenced_shared.join(now.seen);
+  if (global) to.fenced_global.join(now.seen);
+}
+
+void Checker::fence_mbarrier_init(Warp& w, uint32_t lanes) {
+  WarpOrder& o = *w.order;
+  o.inits.raise(o.agent, own_component(o, w, lanes));
+  advance(o, w, lanes);
+}
+
+void Checker::acquire_tensor_map(Warp& w, uint32_t lanes, uint64_t address) {
+  acquired_maps_[address][w.order->agent] = effective(w, lanes).seen;
+  acquired_maps_[address][w.order->agent].raise(w.order->agent, own_component(*w.order, w, lanes));
+  advance(*w.order, w, lanes);
+}
+
+void Checker::grid_wait(Warp& w, uint32_t lanes) {
+  raise(w, lanes, kPrerequisite, 1);
+}
+
+// ---- Strong accesses
+
+bool Checker::publish(Warp& w, const Op& op, uint32_t lanes, const LaneAccess& at, const Access& access) {
+  WarpOrder& o = *w.order;
+  const bool releases = access.order == Order::release || access.order == Order::acq_rel;
+  std::shared_ptr<const Clock> clock;
+  Scope scope = access.scope;
+  if (releases) {
+    clock = released(w, lanes);
+  } else if (o.fence && (o.fence_lanes & lanes)) {
+    clock = o.fence;
+    scope = std::min(scope, o.fence_scope);
+  }
+  GlobalHistory& g = GlobalHistory::get();
+  std::lock_guard lock(g.lock());
+  const std::byte* previous = nullptr;
+  for (uint32_t rest = lanes; rest; rest &= rest - 1) {
+    const int lane = std::countr_zero(rest);
+    if (at.host[lane] == previous) continue;
+    previous = at.host[lane];
+    const uint64_t address = reinterpret_cast<uint64_t>(previous);
+    if (at.where == LaneAccess::Where::global) {
+      const Allocation* a = grid_.desc.memory->find(address);
+      if (a && a->device != grid_.desc.device) {
+        Diagnostic id = access.scope != Scope::sys ? Diagnostic::M4 : Diagnostic::S1;
+        bool bad = id == Diagnostic::M4;
+        if (!bad)
+          for (const auto& b : o.bulk)
+            if (b.far && !o.clock.seen.covers(b.writes, b.far, 0, 0)) {
+              bad = true;
+              for (const auto& p : o.parts) bad &= !p.clock.seen.covers(b.writes, b.far, 0, 0);
+            }
+        if (bad && reported(id)) {
+          Finding f;
+          f.id = id;
+          f.kernel = grid_.kernel().name;
+          f.what = fmt::format("{}; {} memory of device {}", rule(id).title, a->kind, a->device);
+          Record r = make_record(w, op, Actor::generic, access.kind, access.size);
+          f.sites[0] =
+              site_of(w, op, lane, action_of(r, fmt::format("global memory at {:#x}", address)), "generic");
+          f.site_count = 1;
+          grid_.record(Fault(std::move(f)));
+          return false;
+        }
+      }
+    }
+    if (access.kind == AccessKind::store) g.forget_published(address);
+    if (clock)
+      g.published(address).push_back(
+          {number_, static_cast<int>(w.cta->rank), grid_.desc.device, scope, clock});
+  }
+  return true;
+}
+
+void Checker::observe(Warp& w, uint32_t lanes, const LaneAccess& at, const Access& access) {
+  WarpOrder& o = *w.order;
+  const bool acquires = access.order == Order::acquire || access.order == Order::acq_rel;
+  GlobalHistory& g = GlobalHistory::get();
+  std::lock_guard lock(g.lock());
+  const std::byte* previous = nullptr;
+  for (uint32_t rest = lanes; rest; rest &= rest - 1) {
+    const int lane = std::countr_zero(rest);
+    if (at.host[lane] == previous) continue;
+    previous = at.host[lane];
+    const auto* publications = g.find_published(reinterpret_cast<uint64_t>(previous));
+    if (!publications) continue;
+    for (const auto& p : *publications) {
+      const Scope scope = std::min(p.scope, access.scope);
+      if (!includes(scope, p.cluster, p.cta, p.device, w)) {
+        if (p.cluster == number_) o.flawed[static_cast<size_t>(Flaw::narrow_scope)].join(p.clock->seen);
+        continue;
+      }
+      if (acquires) {
+        Clock& to = part(o, lanes, w.live());
+        if (p.cluster != number_)
+          to.join_cluster(p.cluster, p.clock);
+        else
+          to.join(*p.clock);
+        continue;
+      }
+      bool known = false;
+      for (const auto& seen : o.observed) known |= seen.clock == p.clock;
+      if (!known) o.observed.push_back({p.cluster, p.cta, p.scope, p.clock});
+    }
+  }
+}
+
+// ---- Barriers
+
+void Checker::barrier_arrive(Warp& w, uint32_t lanes, BarrierOrder& b, bool relaxed) {
+  WarpOrder& o = *w.order;
+  if (relaxed) {
+    b.relaxed.join(effective(w, lanes).seen);
+    b.relaxed.raise(o.agent, own_component(o, w, lanes));
+    b.inits.join(o.inits);
+    if (o.fence && (o.fence_lanes & lanes))
+      b.clock.join(*o.fence);  // a fence before a relaxed arrive releases
+    return;
+  }
+  release(w, lanes, b.clock);
+}
+
+void Checker::barrier_leave(Warp& w, uint32_t lanes, const BarrierOrder& b, bool relaxed) {
+  WarpOrder& o = *w.order;
+  if (relaxed) {
+    o.flawed[static_cast<size_t>(Flaw::relaxed_cluster)].join(b.clock.seen);
+  } else {
+    acquire(w, lanes, b.clock);
+  }
+  if (!b.relaxed.empty()) {
+    o.flawed[static_cast<size_t>(b.inits.empty() ? Flaw::relaxed_cluster : Flaw::init_fence)].join(b.relaxed);
+    // Starting is visible all the same: the peer has arrived.
+    o.flawed[static_cast<size_t>(Flaw::relaxed_cluster)].join(b.relaxed);
+  }
+  o.inits.join(b.inits);
+}
+
+// ---- mbarriers
+
+MbarrierOrder& Checker::mbarrier(const Cta& target, uint32_t offset) {
+  return ctas_[target.rank].mbarriers[offset];
+}
+
+bool Checker::mbarrier_init(Warp& w, const Op& op, int lane, uint32_t offset) {
+  CtaOrder& c = ctas_[w.cta->rank];
+  MbarrierOrder& m = c.mbarriers[offset];
+  const uint32_t agent = new_agent();
+  m = MbarrierOrder{};
+  m.agent = agent;
+  m.init = make_record(w, op, Actor::generic, AccessKind::store, 8);
+  Judgement j(*this, w, op, m.init, true);
+  j.record = history_.add(m.init);
+  w.order->record_op = nullptr;
+  if (!history_.touch(shared_cells(*w.cta), offset, 8, lane, j) &&
+      !j.report(history_, fmt::format("shared memory at {:#x} of CTA rank {}", offset, w.cta->rank)))
+    return false;
+  m.init_lane = static_cast<uint32_t>(lane);
+  c.mbarriers_low = std::min(c.mbarriers_low, offset);
+  c.mbarriers_high = std::max(c.mbarriers_high, offset + 8);
+  return true;
+}
+
+bool Checker::mbarrier_use(Warp& w, const Op& op, int lane, Cta& target, uint32_t offset) {
+  MbarrierOrder& m = mbarrier(target, offset);
+  const WarpOrder& o = *w.order;
+  if (!before(o, m.init, m.init_lane, lane) &&
+      !o.inits.covers(m.init.agent, m.init.sync, m.init.sub, m.init_lane) && reported(Diagnostic::B1)) {
+    Finding f;
+    f.id = Diagnostic::B1;
+    f.kernel = grid_.kernel().name;
+    f.what = fmt::format(
+        "the initialisation of the mbarrier at {:#x} of CTA rank {} is not visible to this thread", offset,
+        target.rank);
+    f.sites[0] = site_of(w, op, lane, "uses the mbarrier", "generic");
+    Site& init = f.sites[1];
+    init.cta = {target.id.x, target.id.y, target.id.z};
+    init.warp = m.init.warp;
+    init.lane = static_cast<int>(m.init_lane);
+    init.line = m.init.line;
+    init.source = grid_.desc.program->source_line(init.line);
+    init.action = "initialises it";
+    f.site_count = 2;
+    f.missing =
+        fmt::format("a barrier (in a cluster with fence.mbarrier_init before) between line {} and line {}",
+                    m.init.line, op.line);
+    grid_.record(Fault(std::move(f)));
+    return false;
+  }
+  if (&target == w.cta) return true;
+  ctas_[target.rank].visitors[o.agent] = {make_record(w, op, Actor::generic, AccessKind::atomic, 8),
+                                          static_cast<uint32_t>(lane < 0 ? 0 : lane)};
+  return true;
+}
+
+bool Checker::mbarrier_arrive(Warp& w, const Op& op, int lane, Cta& target, uint32_t offset, bool relaxed,
+                              uint64_t phase) {
+  MbarrierOrder& m = mbarrier(target, offset);
+  if (phase > m.observed && reported(Diagnostic::B7)) {
+    Finding f;
+    f.id = Diagnostic::B7;
+    f.kernel = grid_.kernel().name;
+    f.what = fmt::format(
+        "arrival in phase {} of the mbarrier at {:#x} of CTA rank {}; nobody observed that phase {} "
+        "was complete",
+        phase, offset, target.rank, phase - 1);
+    f.sites[0] = site_of(w, op, lane, "arrives", "generic");
+    f.site_count = 1;
+    f.missing =
+        fmt::format("a successful test_wait or try_wait of phase {} before line {}", phase - 1, op.line);
+    grid_.record(Fault(std::move(f)));
+    return false;
+  }
+  const uint32_t lanes = lane < 0 ? w.live() : 1u << lane;
+  if (relaxed) {
+    m.relaxed_arriving.join(effective(w, lanes).seen);
+    m.relaxed_arriving.raise(w.order->agent, own_component(*w.order, w, lanes));
+    if (w.order->fence && (w.order->fence_lanes & lanes)) m.arriving.join(*w.order->fence);
+    return true;
+  }
+  release(w, lanes, m.arriving);
+  return true;
+}
+
+void Checker::mbarrier_copy_issued(Warp& w, const Op& op, Cta& target, uint32_t offset, uint64_t phase) {
+  MbarrierOrder& m = mbarrier(target, offset);
+  if (m.loads <= phase) {
+    m.loads = phase + 1;
+    m.load_line = op.line;
+    m.load_warp = w.id;
+  }
+}
+
+void Checker::mbarrier_completed(Cta& target, uint32_t offset, uint64_t phase) {
+  MbarrierOrder& m = mbarrier(target, offset);
+  m.arriving.seen.raise(m.agent, {static_cast<uint32_t>(phase + 1), 0, 0});
+  std::swap(m.completed, m.arriving);
+  std::swap(m.relaxed_completed, m.relaxed_arriving);
+  m.arriving = Clock{};
+  m.relaxed_arriving.clear();
+}
+
+bool Checker::mbarrier_observed(Warp& w, const Op& op, uint32_t lanes, uint32_t offset, bool relaxed,
+                                uint64_t phase) {
+  MbarrierOrder& m = mbarrier(*w.cta, offset);
+  WarpOrder& o = *w.order;
+  if (reported(Diagnostic::B6P)) {
+    auto [it, fresh] = o.phases.try_emplace(offset, phase);
+    // The phase this thread means has the asked parity and lies behind the one it knows.
+    const uint64_t known = it->second;
+    if (!fresh && phase > known + 2) {
+      Finding f;
+      f.id = Diagnostic::B6P;
+      f.kernel = grid_.kernel().name;
+      f.what = fmt::format(
+          "the wait is answered by phase {} of the mbarrier at {:#x}; this warp last observed phase {}",
+          phase, offset, known);
+      f.sites[0] = site_of(w, op, std::countr_zero(lanes), "waits", "generic");
+      f.site_count = 1;
+      grid_.record(Fault(std::move(f)));
+      return false;
+    }
+    it->second = phase;
+  }
+  if (relaxed)
+    o.flawed[static_cast<size_t>(Flaw::relaxed_mbarrier)].join(m.completed.seen);
+  else
+    acquire(w, lanes, m.completed);
+  if (!m.relaxed_completed.empty())
+    o.flawed[static_cast<size_t>(Flaw::relaxed_mbarrier)].join(m.relaxed_completed);
+  m.observed = std::max(m.observed, phase + 1);
+  o.last_wait_stamp = stamp();
+  return true;
+}
+
+void Checker::mbarrier_cp_async(Warp& w, Cta& target, uint32_t offset, uint32_t number) {
+  mbarrier(target, offset).arriving.seen.raise(cp_async_agent(w), {number, 0, 0});
+}
+
+// ---- Groups
+
+WarpOrder::Bulk& Checker::bulk_of(Warp& w, uint32_t lane) {
+  for (auto& b : w.order->bulk)
+    if (b.lane == lane) return b;
+  const uint32_t reads = new_agent(), writes = new_agent();
+  w.order->bulk.push_back({lane, reads, writes});
+  return w.order->bulk.back();
+}
+
+void Checker::bulk_done(Warp& w, uint32_t lane, uint32_t number, bool read_only) {
+  const WarpOrder::Bulk& b = bulk_of(w, lane);
+  raise(w, 1u << lane, b.reads, number);
+  if (!read_only) raise(w, 1u << lane, b.writes, number);
+}
+
+uint32_t Checker::cp_async_agent(Warp& w) {
+  if (!w.order->cp_async) w.order->cp_async = new_agent();
+  return w.order->cp_async;
+}
+
+void Checker::cp_async_done(Warp& w, uint32_t lanes, uint32_t number) {
+  raise(w, lanes, cp_async_agent(w), number);
+}
+
+uint32_t Checker::wgmma_agent(Warp& w) {
+  if (!w.order->wgmma) w.order->wgmma = new_agent();
+  return w.order->wgmma;
+}
+
+void Checker::wgmma_commit(Warp& w) {
+  WarpOrder& o = *w.order;
+  o.wgmma_groups.push_back(o.wgmma_issued);
+  o.wgmma_committed = o.wgmma_issued;
+}
+
+void Checker::wgmma_wait(Warp& w, uint32_t newest) {
+  WarpOrder& o = *w.order;
+  o.wgmma_waited_at = o.wgmma_issued;
+  while (o.wgmma_groups.size() > newest) {
+    o.wgmma_done = o.wgmma_groups.front();
+    o.wgmma_groups.erase(o.wgmma_groups.begin());
+  }
+  if (o.wgmma_done) raise(w, kAllLanes, wgmma_agent(w), o.wgmma_done);
+}
+
+// ---- Exits
+
+bool Checker::warp_exit(Warp& w, const Op& op) {
+  const WarpOrder& o = *w.order;
+  if (o.wgmma_issued > o.wgmma_committed && reported(Diagnostic::W3)) {
+    Finding f;
+    f.id = Diagnostic::W3;
+    f.kernel = grid_.kernel().name;
+    f.what = "the warp exits with a wgmma that was never committed to a group";
+    f.sites[0] = site_of(w, op, -1, "exits", "");
+    f.site_count = 1;
+    if (o.wgmma_op) f.sites[f.site_count++] = site_of(w, *o.wgmma_op, -1, "issues the wgmma", "async");
+    f.missing = "wgmma.commit_group and wgmma.wait_group";
+    grid_.record(Fault(std::move(f)));
+    return false;
+  }
+  if (reported(Diagnostic::A8S))
+    for (const auto& b : o.bulk) {
+      bool done = o.clock.seen.covers(b.reads, b.issued, 0, 0);
+      for (const auto& p : o.parts) done |= p.clock.seen.covers(b.reads, b.issued, 0, 0);
+      if (done) continue;
+      Finding f;
+      f.id = Diagnostic::A8S;
+      f.kernel = grid_.kernel().name;
+      f.what = rule(f.id).title;
+      f.sites[0] = site_of(w, op, static_cast<int>(b.lane), "exits", "");
+      f.site_count = 1;
+      grid_.record(Fault(std::move(f)));
+      return false;
+    }
+  return true;
+}
+
+bool Checker::cta_exit(Warp& last, const Op& op) {
+  Cta& cta = *last.cta;
+  CtaOrder& c = ctas_[cta.rank];
+  Clock known;
+  for (const auto& w : cta.warps) {
+    known.join(w->order->clock);
+    for (const auto& p : w->order->parts) known.join(p.clock);
+  }
+  const auto exits = [&](Diagnostic id, std::string what, std::string missing) {
+    Finding f;
+    f.id = id;
+    f.kernel = grid_.kernel().name;
+    f.what = std::move(what);
+    f.missing = std::move(missing);
+    f.sites[0] = site_of(last, op, -1, "exits, the last of its CTA", "");
+    f.site_count = 1;
+    return f;
+  };
+  if (reported(Diagnostic::A8)) {
+    for (const auto& [offset, m] : c.mbarriers) {
+      if (m.loads <= m.observed) continue;
+      Finding f = exits(
+          Diagnostic::A8,
+          fmt::format("the CTA exits although phase {} of the mbarrier at {:#x}, which copies signal, was "
+                      "never observed",
+                      m.loads - 1, offset),
+          fmt::format("a wait for the copy of line {}", m.load_line));
+      Site& load = f.sites[f.site_count++];
+      load.cta = {cta.id.x, cta.id.y, cta.id.z};
+      load.warp = static_cast<int>(m.load_warp);
+      load.line = m.load_line;
+      load.source = grid_.desc.program->source_line(m.load_line);
+      load.action = "issues the latest copy";
+      load.proxy = "async";
+      grid_.record(Fault(std::move(f)));
+      return false;
+    }
+    for (const auto& w : cta.warps) {
+      const WarpOrder& o = *w->order;
+      if (!o.cp_issued || known.seen.covers(o.cp_async, o.cp_issued, 0, 0)) continue;
+      grid_.record(Fault(
+          exits(Diagnostic::A8,
+                fmt::format("the CTA exits although warp {} has not waited for its latest cp.async", w->id),
+                "cp.async.wait_all")));
+      return false;
+    }
+  }
+  if (reported(Diagnostic::C6))
+    for (const auto& [agent, visit] : c.visitors) {
+      const auto& [r, lane] = visit;
+      if (known.seen.covers(r.agent, r.sync, r.sub, lane)) continue;
+      Finding f = exits(
+          Diagnostic::C6,
+          fmt::format("CTA rank {} exits although an access of CTA rank {} to its shared memory may still "
+                      "come",
+                      cta.rank, r.cta),
+          fmt::format("a cluster barrier behind line {} and before the exit", r.line));
+      Site& visitor = f.sites[f.site_count++];
+      visitor.cta = r.cta_id;
+      visitor.warp = r.warp;
+      visitor.lane = static_cast<int>(lane);
+      visitor.line = r.line;
+      visitor.source = grid_.desc.program->source_line(r.line);
+      visitor.action = action_of(r, "the exiting CTA's shared memory");
+      visitor.proxy = "generic";
+      grid_.record(Fault(std::move(f)));
+      return false;
+    }
+  return true;
+}
+
+}  // namespace ptxops::virt
