@@ -52,6 +52,8 @@ TEST_P(MlaGraph, ReplaysWithOtherLengths) {
     put(q, data.q), put(cache, data.cache), put(table, data.table), put(lengths, data.lengths);
     ASSERT_OK(ptxopsMemset(context(), out.address(), 0xA7, out_bytes, nullptr));
     ASSERT_OK(ptxopsMemset(context(), lse.address(), 0xA7, lse_bytes, nullptr));
+    ASSERT_OK(
+        ptxopsStreamSynchronize(context(), nullptr));  // the graph's stream does not wait for the default one
   };
   ptxopsMlaDecodeArgs_t args = PTXOPS_MLA_DECODE_ARGS_INITIALIZER;
   args.q = q.address(), args.cache = cache.address(), args.page_table = table.address();
