@@ -89,6 +89,12 @@ TEST(MlaDecode, SplitsOverSms) {
   check({.type = PTXOPS_F16, .s_q = 3, .h_q = 100, .page_size = 128, .lengths = {700, 0}, .sm_count = 15});
 }
 
+// More splits than the merge kernel has in flight, for both of its chunk sizes.
+TEST(MlaDecode, MoreSplitsThanInFlight) {
+  check({.h_q = 4, .lengths = {64 * 69 + 30}, .split_tokens = 64});
+  check({.h_q = 16, .lengths = {1600, 0, 70, 0, 0, 0, 0, 1100}, .split_tokens = 64});
+}
+
 // Scores that vary by hundreds and grow along the keys: the running reference moves often, weights vanish.
 TEST(MlaDecode, LargeScores) {
   check({.h_q = 32, .lengths = {700, 100}, .spread = 30});
