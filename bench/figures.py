@@ -73,12 +73,13 @@ class Bench:
         return self.entry(program, pattern, name)[counter]
 
     @functools.lru_cache(maxsize=None)
-    def main_job(self):
+    def main_job(self, check="bounds"):
         """Wall seconds and peak bytes of the main job at 64 tokens on the virtual device."""
         with tempfile.TemporaryFile("w+") as log:
             start = time.monotonic()
             child = subprocess.Popen([self.program("ptxops-demo"), "--tokens", "64"], stdout=log, stderr=log,
-                                     env={**os.environ, "PTXOPS_DRIVER": "virtual", "PTXOPS_QUIET": "1"})
+                                     env={**os.environ, "PTXOPS_DRIVER": "virtual", "PTXOPS_QUIET": "1",
+                                          "PTXOPS_CHECK": check})
             _, status, usage = os.wait4(child.pid, 0)
             child.returncode = os.waitstatus_to_exitcode(status)
             elapsed = time.monotonic() - start
@@ -188,6 +189,10 @@ FIGURES = [
            lambda b: 1e3 * b.seconds("bench_isa", "load", "load")),
     Figure("main job, 64 tokens", "s", "CPU", "<", 60, lambda b: b.main_job()[0]),
     Figure("main job, 64 tokens: peak resident memory", "GiB", "CPU", "<", 4, lambda b: b.main_job()[1] / 2**30),
+    Figure("judged (full) virtual H800: warp instructions, one core", "M/s", "CPU", ">=", 20,
+           lambda b: 1e-6 * b.counter("bench_check", "^full", "full/real_time", "warp_instructions/s")),
+    Figure("main job judged, against the same unjudged", "x", "CPU", "<=", 4,
+           lambda b: b.main_job("full")[0] / b.main_job()[0]),
     Figure("fuzzers: CPU time of the one that ran least", "min", "CPU", ">=", 60, lambda b: b.fuzz_minutes()),
     Figure("./dev test from a fresh clone", "min", "CPU", "<", 20, lambda b: b.test_seconds() / 60),
     Figure("configurations with a spill or advisory, ptxas 13.0", "", "counted", "<=", 0,
