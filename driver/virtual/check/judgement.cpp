@@ -48,6 +48,20 @@ std::string_view proxy_of(Actor a) {
   return is_async_proxy(a) ? "async" : "generic";
 }
 
+// Is the load of this line polled: does a branch behind it lead back before it?
+bool is_polled(const Code& code, uint32_t line) {
+  const isa::Function& f = *code.function;
+  constexpr size_t kNear = 12;
+  for (size_t i = 0; i < f.instructions.size(); ++i) {
+    if (f.instructions[i].line != line) continue;
+    for (size_t k = i; k < f.instructions.size() && k < i + kNear; ++k)
+      if (f.instructions[k].row().root == "bra" &&
+          f.labels[f.instructions[k].operands[0].index].instruction <= i)
+        return true;
+  }
+  return false;
+}
+
 // What should stand between the two.
 std::string missing_text(Diagnostic id, const Record& earlier, const Record& later) {
   using enum Diagnostic;
@@ -167,16 +181,17 @@ Diagnostic Judgement::diagnose(const Record& r, uint32_t lane) const {
   if (covered(Flaw::init_fence)) return C12;
   if (covered(Flaw::relaxed_cluster)) return C5;
   // The other thread came too early: it reads what this copy was to bring.
-  if (conflict_fresh && r.kind == AccessKind::load) {
-    if (own.actor == Actor::bulk_load || own.actor == Actor::st_async) return A3;
-    if (own.actor == Actor::cp_async) return A7;
-  }
+  if (conflict_fresh && r.kind == AccessKind::load &&
+      (own.actor == Actor::bulk_load || own.actor == Actor::st_async))
+    return checker.has_waited(r.cta, r.warp) ? B8 : A3;
+  if (own.actor == Actor::cp_async) return A7;
   if (own.actor == Actor::bulk_load || (own.actor == Actor::bulk_store && shared)) return A5;
   if (own.actor == Actor::nc_load || r.actor == Actor::nc_load) return M7;
   if (r.strong && own.strong) return r.size == own.size ? M2 : M5;
-  const bool polls = (own.kind == AccessKind::load && !own.strong && r.strong) ||
-                     (r.kind == AccessKind::load && !r.strong && own.strong);
-  if (polls) return M3;
+  const bool weak_load = own.kind == AccessKind::load && !own.strong && r.strong;
+  const bool weak_before = r.kind == AccessKind::load && !r.strong && own.strong;
+  if ((weak_load || weak_before) && is_polled(*w.split->frame->code, weak_load ? own.line : r.line))
+    return M3;
   return r.cluster == own.cluster && r.agent == o.agent ? M1W : M1;
 }
 

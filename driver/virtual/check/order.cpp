@@ -1,6 +1,7 @@
 // Order: what synchronisation makes known to whom.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <bit>
 
 #include "driver/virtual/check/checker.h"
@@ -57,6 +58,7 @@ void Checker::release(Warp& w, uint32_t lanes, Clock& to) {
   for (const auto& p : o.parts)
     if (p.lanes & lanes) to.join(p.clock);
   to.seen.raise(o.agent, own_component(o, w, lanes));
+  if (o.strong_writes) to.seen.raise(o.strong_agent, {o.strong_writes, 0, 0});
   advance(o, w, lanes);
 }
 
@@ -113,6 +115,7 @@ void Checker::fence_proxy_async(Warp& w, uint32_t lanes, bool shared, bool globa
   WarpOrder& o = *w.order;
   Clock now = effective(w, lanes);
   now.seen.raise(o.agent, own_component(o, w, lanes));
+  if (o.strong_writes) now.seen.raise(o.strong_agent, {o.strong_writes, 0, 0});
   advance(o, w, lanes);
   now.seen.raise(kForeignFence, {1, 0, 0});
   Clock& to = part(o, lanes, w.live());
@@ -151,14 +154,20 @@ bool Checker::publish(Warp& w, const Op& op, uint32_t lanes, const LaneAccess& a
     const Clock now = effective(w, lanes);
     const bool own = o.fence && (o.fence_lanes & lanes);
     if (own) scope = std::min(scope, o.fence_scope);
-    if (!now.fenced_gpu.empty() && scope >= Scope::gpu) {
-      auto both = std::make_shared<Clock>();
-      if (own) *both = *o.fence;
-      both->seen.join(now.fenced_gpu);
-      both->foreign = now.foreign;
-      clock = both;
-    } else if (own) {
-      clock = o.fence;
+    // Without any fence only the write itself is published; who only reduces is not worth a clock.
+    const bool through = !now.fenced_gpu.empty() && scope >= Scope::gpu;
+    if (own || through || access.kind == AccessKind::store || access.returns) {
+      auto c = std::make_shared<Clock>();
+      if (own) *c = *o.fence;
+      if (through) {
+        Clock known;
+        known.seen = now.fenced_gpu;
+        known.foreign = now.foreign;
+        c->join(known);
+      }
+      c->observed.clear();
+      c->seen.raise(o.strong_agent, {o.strong_writes, 0, 0});
+      clock = c;
     }
   }
   GlobalHistory& g = GlobalHistory::get();
@@ -195,9 +204,19 @@ bool Checker::publish(Warp& w, const Op& op, uint32_t lanes, const LaneAccess& a
       }
     }
     if (access.kind == AccessKind::store) g.forget_published(address);
-    if (clock)
-      g.published(address).push_back(
-          {number_, static_cast<int>(w.cta->rank), grid_.desc.device, scope, clock});
+    if (!clock) continue;
+    auto& all = g.published(address);
+    const int cta = static_cast<int>(w.cta->rank);
+    const auto mine = std::find_if(all.begin(), all.end(), [&](const auto& p) {
+      return p.cluster == number_ && p.cta == cta && p.scope == scope;
+    });
+    if (mine == all.end()) {
+      all.push_back({number_, cta, grid_.desc.device, scope, clock});
+    } else {  // a release sequence goes on
+      auto both = std::make_shared<Clock>(*mine->clock);
+      both->join(*clock);
+      mine->clock = both;
+    }
   }
   return true;
 }

@@ -25,6 +25,7 @@ struct Access {
   Order order = Order::weak;
   Scope scope = Scope::cta;
   bool non_coherent = false;  // ld.global.nc
+  bool returns = false;       // an atomic that returns the old value
   bool deferred = false;      // happens later: the caller tells the checker
 };
 
