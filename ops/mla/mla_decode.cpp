@@ -214,9 +214,10 @@ void MlaDecodePlan::run(const ptxopsMlaDecodeArgs_t& args, ptxopsDevicePtr_t wor
   }
   if (tables_.max_merges == 0) return;
   uint64_t sink = 0;
+  uint32_t per_batch = 1;
   void* parameters[] = {&merge_count, &merges,    &partial_o, &partial_lse, &sink,        &out,
                         &out_request, &out_token, &out_head,  &lse,         &lse_request, &lse_token,
-                        &lse_head,    &s_q,       &h_q,       &flags};
+                        &lse_head,    &s_q,       &h_q,       &flags,       &per_batch};
   check_launch(context, "mla_combine", combine_.launch().try_run(s, parameters));
 }
 
