@@ -144,7 +144,7 @@ PTXOPS_API ptxopsStatus_t ptxopsPlanExplain(ptxopsPlan_t plan, char* text, size_
 #define PTXOPS_HEADER(type) \
   sizeof(type), PTXOPS_MAGIC, (PTXOPS_VERSION_MAJOR * 10000 + PTXOPS_VERSION_MINOR * 100)
 
-typedef enum ptxopsType_t { PTXOPS_BF16 = 0, PTXOPS_F32 = 1 } ptxopsType_t;
+typedef enum ptxopsType_t { PTXOPS_BF16 = 0, PTXOPS_F32 = 1, PTXOPS_F16 = 2 } ptxopsType_t;
 
 /* ---- FP8 GEMM with DeepSeek scaling
  * ----------------------------------------------------------------------------
@@ -358,6 +358,224 @@ PTXOPS_API ptxopsStatus_t ptxopsWeightedScatterPlanCreate(ptxopsContext_t contex
                                                           ptxopsPlan_t* plan);
 PTXOPS_API ptxopsStatus_t ptxopsWeightedScatterRun(ptxopsPlan_t plan, const ptxopsWeightedScatterArgs_t* args,
                                                    ptxopsStream_t stream);
+
+/* ---- MLA decode attention
+ * ----------------------------------------------------------------------------------------
+ *
+ * Latent attention (DeepSeek-V2, V3) of the last s_q tokens of each request, weights absorbed, over a paged
+ * cache. For request b, token t, head h, and the keys k that it sees:
+ *
+ *   s[k] = softmax_scale * (Q[b,t,h,0:512] . C[k,0:512] + Q[b,t,h,512:576] . C[k,512:576])
+ *   OUT[b,t,h,:] = sum over k of softmax(s)[k] * C[k,0:512]          LSE[b,h,t] = log(sum over k of
+ * exp(s[k]))
+ *
+ * Key k of request b lies in page page_table[b][k / page_size] of the cache. Seen are k < lengths[b]; causal:
+ * k < lengths[b] - (s_q - 1 - t). lengths includes the s_q tokens. A row that sees no key gets OUT 0 and LSE
+ * +inf.
+ *
+ * Lengths and page table are read on the device only, and the schedule is computed there: the plan and a
+ * graph that captured a run stay valid whatever they become. A wrong entry never leads outside the cache: a
+ * length is clamped to 0 .. max_pages * page_size, keys of a page that does not exist count as zero vectors,
+ * and args.flags says so.
+ *
+ * Arithmetic: products BF16 or FP16 into FP32; softmax in FP32; its weights rounded to the input type for the
+ * second product. Deterministic. A request may be split over SMs; where depends on the whole batch, unless
+ * split_tokens is given: then its bits depend on nothing but itself.
+ */
+#define PTXOPS_MLA_LENGTH_NEGATIVE 1 /* bits of args.flags */
+#define PTXOPS_MLA_LENGTH_TOO_LONG 2
+#define PTXOPS_MLA_PAGE_OUT_OF_RANGE 4
+#define PTXOPS_MLA_NO_SLOTS 8 /* max_total_tokens was exceeded: the request was not split */
+
+typedef struct ptxopsMlaDecodeDesc_t {
+  size_t size;
+  uint32_t magic, version;
+  int64_t batch;       /* requests */
+  int64_t s_q;         /* query tokens of a request */
+  int64_t h_q;         /* query heads, 1 .. 128; one latent head */
+  int64_t d_qk;        /* 576 */
+  int64_t d_v;         /* 512 */
+  int64_t pages;       /* of the cache */
+  int64_t page_size;   /* 16, 32, 64, 128 tokens */
+  int64_t max_pages;   /* of a request: columns of the page table */
+  float softmax_scale; /* above 0; 0 = 1 / sqrt(d_qk) */
+  int32_t type;        /* PTXOPS_BF16 or PTXOPS_F16: of Q, cache and OUT */
+  int32_t causal;
+  int32_t lse_base2;     /* 1: LSE in base 2 */
+  int32_t lse_empty_neg; /* 1: LSE of a row without keys is -inf */
+  int32_t separate_rope; /* 0: rows of Q and cache have 576 columns. 1: args.q and args.cache have 512,
+                            args.q_rope and args.cache_rope the other 64 */
+  int32_t sm_count;      /* SMs to use; 0 = all of the device */
+  int64_t
+      split_tokens; /* 0: split as the batch allows. Else a multiple of 64: every request is split there */
+  int64_t max_total_tokens; /* with split_tokens: bound of the sum of lengths, sizes the workspace;
+                               0 = batch * max_pages * page_size */
+  /* Strides, in elements; all but those of LSE and page table multiples of 8. 0 = contiguous, in the order
+   * written. */
+  int64_t q_request, q_token, q_head;                /* Q [batch, s_q, h_q, 576 or 512] */
+  int64_t q_rope_request, q_rope_token, q_rope_head; /* [batch, s_q, h_q, 64], separate_rope only */
+  int64_t cache_page, cache_token;                   /* [pages, page_size, 576 or 512] */
+  int64_t cache_rope_page, cache_rope_token;         /* [pages, page_size, 64], separate_rope only */
+  int64_t out_request, out_token, out_head;          /* OUT [batch, s_q, h_q, 512] */
+  int64_t lse_request, lse_head, lse_token;          /* LSE [batch, h_q, s_q] */
+  int64_t table_request;                             /* page table [batch, max_pages] */
+} ptxopsMlaDecodeDesc_t;
+#define PTXOPS_MLA_DECODE_DESC_INITIALIZER                                                                 \
+  {                                                                                                        \
+    PTXOPS_HEADER(ptxopsMlaDecodeDesc_t), 0, 1, 128, 576, 512, 0, 64, 0, 0.0f, PTXOPS_BF16, 0, 0, 0, 0, 0, \
+        0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0                                            \
+  }
+
+typedef struct ptxopsMlaDecodeArgs_t {
+  size_t size;
+  uint32_t magic, version;
+  ptxopsDevicePtr_t q, q_rope; /* 16-byte aligned; q_rope 0 unless separate_rope */
+  ptxopsDevicePtr_t cache, cache_rope;
+  ptxopsDevicePtr_t page_table; /* int32; entries beyond a request's length are not read */
+  ptxopsDevicePtr_t lengths;    /* int32 [batch] */
+  ptxopsDevicePtr_t out;        /* 16-byte aligned */
+  ptxopsDevicePtr_t lse;        /* FP32 */
+  ptxopsDevicePtr_t flags; /* int32 [batch], or 0: each request's PTXOPS_MLA_... bits; 0 = all was well */
+} ptxopsMlaDecodeArgs_t;
+#define PTXOPS_MLA_DECODE_ARGS_INITIALIZER \
+  { PTXOPS_HEADER(ptxopsMlaDecodeArgs_t), 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+
+PTXOPS_API ptxopsStatus_t ptxopsMlaDecodeCheck(const ptxopsMlaDecodeDesc_t* desc);
+PTXOPS_API ptxopsStatus_t ptxopsMlaDecodePlanCreate(ptxopsContext_t context,
+                                                    const ptxopsMlaDecodeDesc_t* desc, ptxopsPlan_t* plan);
+/* One run at a time in one workspace. */
+PTXOPS_API ptxopsStatus_t ptxopsMlaDecodeRun(ptxopsPlan_t plan, const ptxopsMlaDecodeArgs_t* args,
+                                             ptxopsDevicePtr_t workspace, size_t workspace_bytes,
+                                             ptxopsStream_t stream);
+
+/* ---- MLA cache: append
+ * --------------------------------------------------------------------------------------------------
+ *
+ * Token t's 512 latent and 64 rope values go to slot[t] = page * page_size + row of the paged cache.
+ *
+ *   16BIT  BF16 or FP16 bits, copied: 512 latent, then 64 rope, or rope in a tensor of its own
+ *   FP8    656 bytes: 512 e4m3 | 4 FP32 scales, one for each 128 | 64 BF16 rope; inputs BF16. For a block x:
+ *          a = max(amax |x|, 1e-4), scale = a / 448, q = e4m3(x * (448 / a)). POWER_OF_TWO: scale rounded up
+ *          to a power of two, q = e4m3(x / scale). Divisions and products are IEEE FP32. A NaN makes its
+ * block NaN, scale and all
+ *
+ * Slot -1 leaves the token out. Any other slot outside the cache does too, and is counted in bad_slots. The
+ * slots of one run must differ. All strides are in bytes, multiples of 16; 0 = dense.
+ */
+typedef enum ptxopsMlaCache_t { PTXOPS_MLA_CACHE_16BIT = 0, PTXOPS_MLA_CACHE_FP8 = 1 } ptxopsMlaCache_t;
+typedef enum ptxopsMlaScale_t {
+  PTXOPS_MLA_SCALE_EXACT = 0,
+  PTXOPS_MLA_SCALE_POWER_OF_TWO = 1
+} ptxopsMlaScale_t;
+
+typedef struct ptxopsMlaAppendDesc_t {
+  size_t size;
+  uint32_t magic, version;
+  int64_t tokens;
+  int64_t pages, page_size;    /* product below 2^31 */
+  int32_t format;              /* ptxopsMlaCache_t */
+  int32_t scale_rule;          /* ptxopsMlaScale_t; FP8 only */
+  int32_t slot_64bit;          /* 1: slots are int64, 0: int32 */
+  int32_t separate_rope;       /* 1: rope goes to args.rope_cache (16BIT only) */
+  int64_t latent_stride_bytes; /* from token to token of the inputs; 0 = 1024 */
+  int64_t rope_stride_bytes;   /* 0 = 128 */
+  int64_t page_stride_bytes;   /* 0 = page_size tokens */
+  int64_t token_stride_bytes;  /* 0 = 656 (FP8), 1152, or 1024 with separate_rope */
+  int64_t rope_page_stride_bytes, rope_token_stride_bytes; /* separate_rope only; 0 = dense */
+} ptxopsMlaAppendDesc_t;
+#define PTXOPS_MLA_APPEND_DESC_INITIALIZER \
+  { PTXOPS_HEADER(ptxopsMlaAppendDesc_t), 0, 0, 64, PTXOPS_MLA_CACHE_16BIT, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+
+typedef struct ptxopsMlaAppendArgs_t {
+  size_t size;
+  uint32_t magic, version;
+  ptxopsDevicePtr_t latent, rope; /* [tokens][512], [tokens][64]; 16-byte aligned, as the caches */
+  ptxopsDevicePtr_t slot;         /* int32 or int64 [tokens] */
+  ptxopsDevicePtr_t cache;
+  ptxopsDevicePtr_t rope_cache; /* separate_rope only, else 0 */
+  ptxopsDevicePtr_t bad_slots;  /* uint32, the number of bad slots is added to it; or 0 */
+} ptxopsMlaAppendArgs_t;
+#define PTXOPS_MLA_APPEND_ARGS_INITIALIZER \
+  { PTXOPS_HEADER(ptxopsMlaAppendArgs_t), 0, 0, 0, 0, 0, 0 }
+
+PTXOPS_API ptxopsStatus_t ptxopsMlaAppendCheck(const ptxopsMlaAppendDesc_t* desc);
+PTXOPS_API ptxopsStatus_t ptxopsMlaAppendPlanCreate(ptxopsContext_t context,
+                                                    const ptxopsMlaAppendDesc_t* desc, ptxopsPlan_t* plan);
+PTXOPS_API ptxopsStatus_t ptxopsMlaAppendRun(ptxopsPlan_t plan, const ptxopsMlaAppendArgs_t* args,
+                                             ptxopsStream_t stream);
+
+/* ---- MLA decode attention over an FP8 cache
+ * ---------------------------------------------------------------------------
+ *
+ * As MLA decode, with a cache of 656-byte tokens (512 e4m3 | 4 FP32 scales | 64 BF16 rope, see MLA cache:
+ * append), Q and OUT in BF16. Two forms:
+ *
+ *   dense   key k of request b lies in page keys[b][k / page_size]; seen are k < lengths[b], causal as above
+ *   sparse  query token t of request b names its keys: keys[b][t][0 .. top_k-1], each page * page_size + row.
+ *           Seen are those at positions below lengths[b] (or lengths[b][t]; all of them without lengths) that
+ *           lie in the cache. -1 means no key; other numbers outside are left out too, and flagged. A token
+ *           that is named twice counts twice
+ *
+ * With a sink (FP32, one per head, any value but NaN), OUT is multiplied by exp(LSE) / (exp(LSE) +
+ * exp(sink)); LSE is not. Codes become BF16(code * scale), rounded once (exact for scales that are powers of
+ * two). Scales must be below 256: a larger one gives no number. The codes 0x7f and 0xff, e4m3's NaN, count as
+ * +-480 (append marks a block that holds a NaN by its scale). Products, softmax, splits and flags as above.
+ */
+typedef struct ptxopsMlaDecodeFp8Desc_t {
+  size_t size;
+  uint32_t magic, version;
+  int64_t batch;             /* requests */
+  int64_t s_q;               /* query tokens of a request */
+  int64_t h_q;               /* query heads, 1 .. 128 */
+  int64_t pages, page_size;  /* of the cache: any, product below 2^31 */
+  int32_t sparse;            /* 0 dense, 1 sparse */
+  int64_t max_pages;         /* dense: columns of the page table */
+  int64_t top_k;             /* sparse: keys of a query token at most */
+  int32_t lengths_per_token; /* sparse: 1: lengths is [batch, s_q], 0: [batch] */
+  float softmax_scale;       /* above 0; 0 = 1 / sqrt(576) */
+  int32_t causal;            /* dense only */
+  int32_t lse_base2;         /* 1: LSE in base 2 */
+  int32_t lse_empty_neg;     /* 1: LSE of a row without keys is -inf */
+  int32_t sm_count;          /* SMs to use; 0 = all of the device */
+  int64_t split_tokens;      /* as in MLA decode; with sparse, positions of keys */
+  int64_t max_total_tokens;
+  /* Strides in elements, those of the cache in bytes; 0 = contiguous, in the order written. */
+  int64_t q_request, q_token, q_head;            /* Q [batch, s_q, h_q, 576]; multiples of 8 */
+  int64_t out_request, out_token, out_head;      /* OUT [batch, s_q, h_q, 512]; multiples of 8 */
+  int64_t lse_request, lse_head, lse_token;      /* LSE [batch, h_q, s_q] */
+  int64_t keys_request, keys_token;              /* [batch, max_pages], or sparse [batch, s_q, top_k] */
+  int64_t page_stride_bytes, token_stride_bytes; /* multiples of 16; 0 = dense, 656 */
+} ptxopsMlaDecodeFp8Desc_t;
+#define PTXOPS_MLA_DECODE_FP8_DESC_INITIALIZER                                                              \
+  {                                                                                                         \
+    PTXOPS_HEADER(ptxopsMlaDecodeFp8Desc_t), 0, 1, 128, 0, 64, 0, 0, 0, 0, 0.0f, 0, 0, 0, 0, 0, 0, 0, 0, 0, \
+        0, 0, 0, 0, 0, 0, 0, 0, 0, 0                                                                        \
+  }
+
+typedef struct ptxopsMlaDecodeFp8Args_t {
+  size_t size;
+  uint32_t magic, version;
+  ptxopsDevicePtr_t q;       /* 16-byte aligned */
+  ptxopsDevicePtr_t cache;   /* 16-byte aligned */
+  ptxopsDevicePtr_t keys;    /* int32: page table or indices; entries beyond a length are not read */
+  ptxopsDevicePtr_t lengths; /* int32 [batch] or [batch, s_q]; sparse: 0 = top_k keys each */
+  ptxopsDevicePtr_t sink;    /* FP32 [h_q], or 0 */
+  ptxopsDevicePtr_t out;     /* 16-byte aligned */
+  ptxopsDevicePtr_t lse;     /* FP32 */
+  ptxopsDevicePtr_t
+      flags; /* int32 [batch], or sparse [batch, s_q], or 0: PTXOPS_MLA_... bits; 0 = all was well */
+} ptxopsMlaDecodeFp8Args_t;
+#define PTXOPS_MLA_DECODE_FP8_ARGS_INITIALIZER \
+  { PTXOPS_HEADER(ptxopsMlaDecodeFp8Args_t), 0, 0, 0, 0, 0, 0, 0, 0 }
+
+PTXOPS_API ptxopsStatus_t ptxopsMlaDecodeFp8Check(const ptxopsMlaDecodeFp8Desc_t* desc);
+PTXOPS_API ptxopsStatus_t ptxopsMlaDecodeFp8PlanCreate(ptxopsContext_t context,
+                                                       const ptxopsMlaDecodeFp8Desc_t* desc,
+                                                       ptxopsPlan_t* plan);
+/* One run at a time in one workspace. */
+PTXOPS_API ptxopsStatus_t ptxopsMlaDecodeFp8Run(ptxopsPlan_t plan, const ptxopsMlaDecodeFp8Args_t* args,
+                                                ptxopsDevicePtr_t workspace, size_t workspace_bytes,
+                                                ptxopsStream_t stream);
 
 #ifdef __cplusplus
 }

@@ -1,0 +1,57 @@
+// What the MLA decode ops share: the tables of a split-KV run (ptx/mla/README.md), the launch that fills them
+// and the one that merges partial results.
+#pragma once
+
+#include "ops/plan.h"
+
+namespace ptxops::ops {
+
+// Lengths and output of a run, as the kernels take them.
+struct SplitKvOutput {
+  uint64_t out = 0, out_batch = 0, out_token = 0, out_head = 0;  // strides in bytes
+  uint64_t lse = 0, lse_batch = 0, lse_token = 0, lse_head = 0;
+  uint32_t flags = 0;  // of mla_combine's head
+};
+
+class SplitKv {
+ public:
+  struct Shape {
+    int64_t requests = 0;
+    int64_t per_length = 1;  // requests that share a length
+    int64_t per_batch = 1;   // requests that are tokens of one batch of the output
+    int64_t tokens = 1;      // of a request: its rows are tokens * heads
+    int64_t heads = 0;
+    int64_t capacity = 0;  // keys of a request at most
+    int64_t split_tokens = 0, max_total_tokens = 0;
+    int64_t parts = 0, sm_count = 0;
+    int type = 0;  // TYPE of mla_combine
+  };
+  // Offsets into the workspace, in bytes.
+  struct Tables {
+    int64_t max_pieces = 0, max_slots = 0, max_merges = 0;
+    size_t part_begin = 0, pieces = 0, merge_count = 0, merges = 0, flags = 0, partial_lse = 0, partial_o = 0;
+    size_t bytes = 0;
+  };
+
+  explicit SplitKv(const Shape& shape);
+  const Tables& tables() const { return tables_; }
+
+  void prepare(ptxopsContext_st& context);
+  bool ready() const { return schedule_.ready() && (tables_.max_merges == 0 || combine_.ready()); }
+
+  // lengths 0: every request has `capacity` keys.
+  void schedule(const ptxopsContext_st& context, abi::CUstream stream, uint64_t workspace, uint64_t lengths,
+                uint64_t flags) const;
+  void combine(const ptxopsContext_st& context, abi::CUstream stream, uint64_t workspace, uint64_t sink,
+               const SplitKvOutput& output) const;
+
+ private:
+  Shape shape_;
+  Tables tables_;
+  PreparedLaunch schedule_, combine_;
+};
+
+// Descriptor checks that depend on the split alone; `max_total_tokens` gets its default.
+void check_split(int64_t requests, int64_t capacity, int64_t split_tokens, int64_t& max_total_tokens);
+
+}  // namespace ptxops::ops

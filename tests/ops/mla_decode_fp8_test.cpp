@@ -1,0 +1,415 @@
+// MLA decode over 656-byte tokens through the C ABI, against double precision.
+#include <gmock/gmock.h>
+
+#include <algorithm>
+#include <bit>
+#include <climits>
+#include <cmath>
+#include <random>
+
+#include "tests/ops/device.h"
+#include "tests/support/mla_fp8_data.h"
+#include "tests/support/random_seed.h"
+
+namespace ptxops::test {
+namespace {
+
+using mla::Data;
+using mla::Problem;
+using ::testing::HasSubstr;
+
+struct Options {
+  int sm_count = 8, split_tokens = 0, max_total_tokens = 0;
+};
+
+ptxopsMlaDecodeFp8Desc_t desc_of(const Data& data, const Options& options = {}) {
+  const Problem& p = data.p;
+  ptxopsMlaDecodeFp8Desc_t d = PTXOPS_MLA_DECODE_FP8_DESC_INITIALIZER;
+  d.batch = p.batch, d.s_q = p.s_q, d.h_q = p.h_q, d.pages = p.pages, d.page_size = p.page_size;
+  d.sparse = p.sparse, d.causal = p.causal, d.lse_base2 = p.base2, d.lse_empty_neg = p.empty_minus_inf;
+  if (p.sparse)
+    d.top_k = p.capacity, d.lengths_per_token = 1;
+  else
+    d.max_pages = data.table_width;
+  d.sm_count = options.sm_count, d.split_tokens = options.split_tokens;
+  d.max_total_tokens = options.max_total_tokens;
+  if (p.gaps) {
+    d.q_request = data.q_batch, d.q_token = data.q_token, d.q_head = data.q_head;
+    d.out_request = data.out_batch, d.out_token = data.out_token, d.out_head = data.out_head;
+    d.page_stride_bytes = data.page_stride, d.token_stride_bytes = data.token_stride;
+  }
+  return d;
+}
+
+struct Result {
+  std::vector<uint16_t> out;
+  std::vector<float> lse;
+  std::vector<int32_t> flags;
+};
+
+// Device copies of the inputs, poisoned outputs; a run may be repeated.
+class Session {
+ public:
+  Session(const Data& data, const ptxopsMlaDecodeFp8Desc_t& desc)
+      : q(data.q),
+        cache(data.cache),
+        table(data.table),
+        lengths(std::vector<int32_t>(data.p.lengths.begin(), data.p.lengths.end())),
+        sink(data.sink),
+        out(size_t(data.p.batch * data.out_batch) * 2, 0xa5),
+        lse(size_t(data.requests) * data.rows * 4, 0xa5),
+        flags(size_t(data.requests) * 4, 0xa5) {
+    EXPECT_OK(ptxopsMlaDecodeFp8PlanCreate(context(), &desc, &plan.handle));
+    EXPECT_OK(ptxopsPlanPrepare(plan.handle));
+    EXPECT_OK(ptxopsPlanGetWorkspaceSize(plan.handle, &bytes));
+    workspace = std::make_unique<DeviceMemory>(bytes, 0xff);
+    args.q = q.address(), args.cache = cache.address(), args.keys = table.address();
+    args.lengths = lengths.address(), args.out = out.address(), args.lse = lse.address();
+    args.flags = flags.address();
+    if (data.p.sinks) args.sink = sink.address();
+  }
+  Result run() {
+    EXPECT_OK(ptxopsMlaDecodeFp8Run(plan.handle, &args, workspace->address(), bytes, nullptr));
+    return {out.read<uint16_t>(), lse.read<float>(), flags.read<int32_t>()};
+  }
+  DeviceMemory q, cache, table, lengths, sink, out, lse, flags;
+  Plan plan;
+  size_t bytes = 0;
+  std::unique_ptr<DeviceMemory> workspace;
+  ptxopsMlaDecodeFp8Args_t args = PTXOPS_MLA_DECODE_FP8_ARGS_INITIALIZER;
+};
+
+bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
+  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * 4) == 0;
+}
+
+void expect_right(const Problem& problem, uint64_t purpose, const Options& options = {}) {
+  SCOPED_TRACE(problem.text());
+  const Data data(problem, purpose);
+  Session session(data, desc_of(data, options));
+  const Result result = session.run();
+  data.check(result.out, result.lse);
+  const Result again = session.run();
+  EXPECT_EQ(result.out, again.out);
+  EXPECT_TRUE(same_bits(result.lse, again.lse));
+  // what lies between the rows of the output is not touched
+  std::vector<bool> row(result.out.size(), false);
+  for (int request = 0; request < data.requests; ++request)
+    for (int r = 0; r < data.rows; ++r) std::fill_n(row.begin() + long(data.out_at(request, r)), 512, true);
+  for (size_t i = 0; i < row.size(); ++i) ASSERT_TRUE(row[i] || result.out[i] == 0xa5a5) << i;
+  for (int request = 0; request < data.requests; ++request) {
+    bool bad = false;
+    if (problem.sparse)
+      for (int k = 0; k < data.length(request); ++k) {
+        const int index = data.table[size_t(request) * data.table_width + k];
+        bad = bad || index < -1 || index >= problem.pages * problem.page_size;
+      }
+    EXPECT_EQ(result.flags[request], bad ? PTXOPS_MLA_PAGE_OUT_OF_RANGE : 0) << request;
+  }
+}
+
+TEST(MlaDecodeFp8, SparseHeads) {
+  for (const int heads : {1, 3, 8, 16, 33, 64, 65, 128})
+    expect_right({.batch = 2, .h_q = heads, .lengths = {150, 64}, .capacity = 150, .sinks = heads % 2 == 0},
+                 static_cast<uint64_t>(heads));
+}
+
+TEST(MlaDecodeFp8, SparseManyTokensPagesAndGaps) {
+  expect_right({.batch = 3,
+                .s_q = 3,
+                .h_q = 9,
+                .page_size = 53,
+                .lengths = {576, 0, 64, 1, 200, 576, 63, 128, 65},
+                .capacity = 576,
+                .sinks = true,
+                .gaps = true},
+               200);
+  expect_right(
+      {.batch = 2, .s_q = 2, .h_q = 16, .page_size = 1, .pages = 200, .capacity = 190, .base2 = true}, 201);
+}
+
+// Nothing to see, on whole and on cut requests.
+TEST(MlaDecodeFp8, SparseWithoutKeys) {
+  for (const bool negative : {false, true})
+    expect_right({.batch = 2,
+                  .s_q = 2,
+                  .h_q = 8,
+                  .lengths = {640, 0, 640, 5},
+                  .capacity = 640,
+                  .sinks = true,
+                  .empty_minus_inf = negative,
+                  .invalid = 1},
+                 210);
+}
+
+TEST(MlaDecodeFp8, DenseLengthsAndPages) {
+  for (const int page : {1, 16, 61, 64, 128})
+    expect_right({.sparse = false,
+                  .batch = 5,
+                  .h_q = 16,
+                  .page_size = page,
+                  .pages = 512 / page,
+                  .lengths = {0, 1, 64, 65, 500},
+                  .capacity = 512,
+                  .power_of_two = page == 16,
+                  .gaps = page == 61},
+                 220);
+}
+
+TEST(MlaDecodeFp8, DenseCausalTokens) {
+  expect_right({.sparse = false,
+                .batch = 4,
+                .s_q = 4,
+                .h_q = 33,
+                .page_size = 32,
+                .lengths = {2, 65, 320, 0},
+                .capacity = 320,
+                .causal = true,
+                .sinks = true,
+                .gaps = true},
+               230);
+}
+
+// Fixed splits: the bits of a request do not depend on the others.
+TEST(MlaDecodeFp8, BatchInvariantWithFixedSplits) {
+  for (const bool sparse : {true, false}) {
+    const Problem problem{.sparse = sparse,
+                          .batch = 4,
+                          .h_q = 16,
+                          .lengths = {500, 70, 0, 320},
+                          .capacity = 512,
+                          .sinks = true};
+    expect_right(problem, 240, {.split_tokens = 128});
+    const Data together(problem, 240);
+    const Result all = Session(together, desc_of(together, {.split_tokens = 128})).run();
+    for (int b = 0; b < problem.batch; ++b) {
+      Data alone = together;
+      alone.p.batch = 1, alone.requests = 1, alone.p.lengths = {together.p.lengths[size_t(b)]};
+      alone.q.assign(together.q.begin() + b * together.q_batch,
+                     together.q.begin() + (b + 1) * together.q_batch);
+      alone.table.assign(together.table.begin() + b * together.table_width,
+                         together.table.begin() + (b + 1) * together.table_width);
+      const Result one = Session(alone, desc_of(alone, {.sm_count = 3, .split_tokens = 128})).run();
+      EXPECT_TRUE(std::equal(one.out.begin(), one.out.end(), all.out.begin() + b * together.out_batch)) << b;
+      EXPECT_EQ(std::memcmp(one.lse.data(), &all.lse[size_t(b) * 16], 64), 0) << b;
+    }
+  }
+}
+
+// One key: the output is its latent part, bit for bit. Every code, scales of every kind.
+TEST(MlaDecodeFp8, ConvertsEveryCode) {
+  auto random = random_engine(250);
+  const int tokens = 64;
+  std::vector<float> scales = {1, 0.5f, 0x1p-20f, 128, 1 / 448.0f, 255.4f, 1e-10f, 1e-20f};
+  while (scales.size() < 4 * tokens)
+    scales.push_back(
+        std::ldexp(std::uniform_real_distribution<float>(1, 2)(random), int(random() % 37) - 30));
+  std::vector<uint8_t> cache(size_t(tokens) * 656, 0);
+  for (int t = 0; t < tokens; ++t) {
+    for (int i = 0; i < 512; ++i) cache[size_t(t) * 656 + i] = static_cast<uint8_t>(i * 37 + t);
+    std::memcpy(&cache[size_t(t) * 656 + 512], &scales[size_t(4 * t)], 16);
+  }
+  ptxopsMlaDecodeFp8Desc_t desc = PTXOPS_MLA_DECODE_FP8_DESC_INITIALIZER;
+  desc.batch = 1, desc.s_q = tokens, desc.h_q = 1, desc.pages = 1, desc.sparse = 1, desc.top_k = 1;
+  scales[4 * 63] = 256;  // beyond what the conversion can do: no number, never a wrong one
+  std::memcpy(&cache[size_t(63) * 656 + 512], &scales[4 * 63], 4);
+  std::vector<int32_t> keys(tokens);
+  for (int t = 0; t < tokens; ++t) keys[t] = tokens - 1 - t;
+  const DeviceMemory q(size_t(tokens) * 1152, 0), d_cache(cache), d_keys(keys), out(size_t(tokens) * 1024),
+      lse(tokens * 4);
+  Plan plan;
+  ASSERT_OK(ptxopsMlaDecodeFp8PlanCreate(context(), &desc, &plan.handle));
+  ASSERT_OK(ptxopsPlanPrepare(plan.handle));
+  size_t bytes = 0;
+  ASSERT_OK(ptxopsPlanGetWorkspaceSize(plan.handle, &bytes));
+  const DeviceMemory workspace(bytes);
+  ptxopsMlaDecodeFp8Args_t args = PTXOPS_MLA_DECODE_FP8_ARGS_INITIALIZER;
+  args.q = q.address(), args.cache = d_cache.address(), args.keys = d_keys.address();
+  args.out = out.address(), args.lse = lse.address();
+  ASSERT_OK(ptxopsMlaDecodeFp8Run(plan.handle, &args, workspace.address(), bytes, nullptr));
+  const auto have = out.read<uint16_t>();
+  for (int t = 0; t < tokens; ++t)
+    for (int i = 0; i < 512; ++i) {
+      if (keys[t] == 63) {
+        ASSERT_TRUE(std::isnan(mla::bf16_value(have[size_t(t) * 512 + i]))) << i;
+        continue;
+      }
+      const uint8_t code = cache[size_t(keys[t]) * 656 + i];
+      const float scale = scales[size_t(4 * keys[t] + i / 128)];
+      const double value = (code & 0x7f) == 0x7f ? (code & 0x80 ? -480 : 480) : mla::e4m3_value(code);
+      const double high = mla::bf16_value(mla::to_bf16(scale)),
+                   low = mla::bf16_value(mla::to_bf16(scale - high));
+      uint16_t want = mla::to_bf16(value * high + mla::bf16_value(mla::to_bf16(value * low)));
+      if (code == 0x80) want = 0;  // the tensor core's sum of -0 and zeros
+      ASSERT_EQ(have[size_t(t) * 512 + i], want) << "code " << int(code) << " scale " << scale;
+      // and so within one rounding of BF16; exact for powers of two
+      const double exact = value * double(scale);
+      ASSERT_NEAR(mla::bf16_value(want), exact, std::fabs(exact) * 0x1.02p-8);
+      int exponent = 0;
+      ASSERT_TRUE(std::frexp(scale, &exponent) != 0.5f || mla::bf16_value(want) == exact) << scale;
+    }
+}
+
+// What mla_append writes, this reads.
+TEST(MlaDecodeFp8, ReadsWhatAppendWrites) {
+  Problem problem{.sparse = false, .batch = 2, .h_q = 16, .pages = 4, .lengths = {100, 61}, .capacity = 128};
+  Data data(problem, 260);
+  auto random = random_engine(261);
+  std::normal_distribution<double> normal;
+  std::vector<int32_t> slots;
+  for (int b = 0; b < 2; ++b) {
+    data.table[size_t(b) * 2] = 2 * b + 1, data.table[size_t(b) * 2 + 1] = 2 * b;
+    for (int k = 0; k < data.length(b); ++k)
+      slots.push_back(data.table[size_t(b * 2 + k / 64)] * 64 + k % 64);
+  }
+  std::vector<uint16_t> latent(slots.size() * 512), rope(slots.size() * 64);
+  for (auto& v : latent) v = mla::to_bf16(normal(random));
+  for (auto& v : rope) v = mla::to_bf16(normal(random));
+  ptxopsMlaAppendDesc_t append = PTXOPS_MLA_APPEND_DESC_INITIALIZER;
+  append.tokens = int64_t(slots.size()), append.pages = 4, append.format = PTXOPS_MLA_CACHE_FP8;
+  Plan plan;
+  ASSERT_OK(ptxopsMlaAppendPlanCreate(context(), &append, &plan.handle));
+  ASSERT_OK(ptxopsPlanPrepare(plan.handle));
+  Session session(data, desc_of(data));
+  const DeviceMemory d_latent(latent), d_rope(rope), d_slots(slots);
+  ptxopsMlaAppendArgs_t args = PTXOPS_MLA_APPEND_ARGS_INITIALIZER;
+  args.latent = d_latent.address(), args.rope = d_rope.address(), args.slot = d_slots.address();
+  args.cache = session.cache.address();
+  ASSERT_OK(ptxopsMlaAppendRun(plan.handle, &args, nullptr));
+  const Result result = session.run();
+  for (int b = 0; b < 2; ++b)
+    for (int h = 0; h < 16; ++h) {
+      std::vector<std::vector<double>> keys;
+      std::vector<const std::vector<double>*> pointers;
+      for (size_t i = b ? 100 : 0; i < (b ? 161u : 100u); ++i) {
+        std::vector<double> x;
+        for (int c = 0; c < 512; ++c) x.push_back(mla::bf16_value(latent[i * 512 + c]));
+        for (int c = 0; c < 64; ++c) x.push_back(mla::bf16_value(rope[i * 64 + c]));
+        keys.push_back(x);
+      }
+      for (const auto& key : keys) pointers.push_back(&key);
+      std::vector<double> x(576);
+      const size_t at = size_t(b * data.q_batch + h * data.q_head);
+      for (size_t c = 0; c < 576; ++c) x[c] = mla::bf16_value(data.q[at + c]);
+      const mla::Row want = mla::exact(x, pointers, data.scale, -INFINITY);
+      double dot = 0, have2 = 0, want2 = 0;
+      for (size_t c = 0; c < 512; ++c) {
+        const double have = mla::bf16_value(result.out[data.out_at(b, h) + c]);
+        dot += have * want.out[c], have2 += have * have, want2 += want.out[c] * want.out[c];
+      }
+      // e4m3 keeps three bits: each value is off by 2^-4 at most, 0.026 rms
+      EXPECT_GT(2 * dot / (have2 + want2), 1 - 0.5 * 0.06 * 0.06) << b << " " << h;
+    }
+}
+
+// Wrong lengths, pages and indices: clamped, flagged, nothing outside is read, the others are untouched.
+TEST(MlaDecodeFp8, WrongInputsAreClampedAndFlagged) {
+  Data dense({.sparse = false, .batch = 5, .h_q = 16, .lengths = {256, 256, 256, 256, 130}, .capacity = 256},
+             270);
+  dense.p.lengths = {-5, 1000000, 256, INT_MAX, 130};
+  dense.table[2 * 4 + 1] = 8, dense.table[4 * 4 + 2] = -1;
+  const Result d = Session(dense, desc_of(dense)).run();
+  dense.check(d.out, d.lse);
+  EXPECT_THAT(d.flags, testing::ElementsAre(PTXOPS_MLA_LENGTH_NEGATIVE, PTXOPS_MLA_LENGTH_TOO_LONG,
+                                            PTXOPS_MLA_PAGE_OUT_OF_RANGE, PTXOPS_MLA_LENGTH_TOO_LONG,
+                                            PTXOPS_MLA_PAGE_OUT_OF_RANGE));
+  Data sparse({.batch = 4, .h_q = 16, .capacity = 200, .invalid = 0}, 271);
+  sparse.p.lengths = {INT_MIN, 201, 200, 3};
+  sparse.table[2 * 200 + 199] = 512, sparse.table[3 * 200 + 1] = -1, sparse.table[3 * 200 + 3] = INT_MIN;
+  const Result s = Session(sparse, desc_of(sparse)).run();
+  sparse.check(s.out, s.lse);
+  EXPECT_THAT(s.flags, testing::ElementsAre(PTXOPS_MLA_LENGTH_NEGATIVE, PTXOPS_MLA_LENGTH_TOO_LONG,
+                                            PTXOPS_MLA_PAGE_OUT_OF_RANGE, 0));
+}
+
+// One length for all tokens of a request; none at all.
+TEST(MlaDecodeFp8, SparseLengthsOfRequestsAndNone) {
+  Data data({.batch = 2, .s_q = 3, .h_q = 8, .lengths = {70, 70, 70, 190, 190, 190}, .capacity = 190}, 280);
+  ptxopsMlaDecodeFp8Desc_t desc = desc_of(data);
+  desc.lengths_per_token = 0;
+  Session session(data, desc);
+  const DeviceMemory two(std::vector<int32_t>{70, 190});
+  session.args.lengths = two.address();
+  const Result result = session.run();
+  data.check(result.out, result.lse);
+  Data full({.batch = 2, .s_q = 3, .h_q = 8, .capacity = 190}, 281);
+  Session without(full, desc);
+  without.args.lengths = 0;
+  const Result all = without.run();
+  full.check(all.out, all.lse);
+}
+
+TEST(MlaDecodeFp8, RefusesWithText) {
+  const auto refused = [](bool sparse, auto change, const char* text) {
+    ptxopsMlaDecodeFp8Desc_t d = PTXOPS_MLA_DECODE_FP8_DESC_INITIALIZER;
+    d.batch = 2, d.pages = 4, d.sparse = sparse;
+    (sparse ? d.top_k : d.max_pages) = 4;
+    EXPECT_EQ(ptxopsMlaDecodeFp8Check(&d), PTXOPS_SUCCESS) << ptxopsGetLastError();
+    change(d);
+    EXPECT_EQ(ptxopsMlaDecodeFp8Check(&d), PTXOPS_INVALID_ARGUMENT) << text;
+    EXPECT_THAT(ptxopsGetLastError(), HasSubstr(text));
+  };
+  refused(
+      true, [](auto& d) { d.batch = -1; }, "desc.batch: expected 0 .. 65535, got -1");
+  refused(
+      true, [](auto& d) { d.h_q = 129; }, "desc.h_q: expected 1 .. 128, got 129");
+  refused(
+      true, [](auto& d) { d.page_size = 0; }, "desc.page_size: expected 1 .. ");
+  refused(
+      true, [](auto& d) { d.pages = 1 << 26; }, "desc.pages * desc.page_size: expected 1 .. 2147483647");
+  refused(
+      true, [](auto& d) { d.top_k = 0; }, "desc.top_k: expected 1 .. ");
+  refused(
+      true, [](auto& d) { d.causal = 1; }, "desc.causal: expected 0 with sparse keys, got 1");
+  refused(
+      true, [](auto& d) { d.max_pages = 3; }, "desc.max_pages: expected 0 with sparse keys, got 3");
+  refused(
+      false, [](auto& d) { d.top_k = 64; }, "desc.top_k: expected 0 with dense keys, got 64");
+  refused(
+      false, [](auto& d) { d.max_pages = 0; }, "desc.max_pages: expected 1 .. ");
+  refused(
+      false, [](auto& d) { d.softmax_scale = -1; }, "desc.softmax_scale: expected a finite number above 0");
+  refused(
+      false, [](auto& d) { d.split_tokens = 100; }, "desc.split_tokens: expected a multiple of 64, got 100");
+  refused(
+      false, [](auto& d) { d.max_total_tokens = 64; }, "desc.max_total_tokens: expected 0 without");
+  refused(
+      false, [](auto& d) { d.q_head = 580; }, "desc.q_head: expected a multiple of 8, got 580");
+  refused(
+      false, [](auto& d) { d.out_head = 504; }, "desc.out_head: expected 512 .. ");
+  refused(
+      false, [](auto& d) { d.token_stride_bytes = 640; }, "desc.token_stride_bytes: expected 656 .. ");
+  refused(
+      false, [](auto& d) { d.page_stride_bytes = 1000; },
+      "desc.page_stride_bytes: expected a multiple of 16");
+
+  const Data data({.batch = 1, .h_q = 8, .capacity = 64}, 290);
+  Session session(data, desc_of(data));
+  ptxopsMlaDecodeFp8Args_t& args = session.args;
+  const auto run_refused = [&](ptxopsStatus_t status, const char* text, size_t bytes) {
+    EXPECT_EQ(ptxopsMlaDecodeFp8Run(session.plan.handle, &args, session.workspace->address(), bytes, nullptr),
+              status);
+    EXPECT_THAT(ptxopsGetLastError(), HasSubstr(text));
+    for (const uint16_t v : session.out.read<uint16_t>()) ASSERT_EQ(v, 0xa5a5);
+  };
+  run_refused(PTXOPS_WORKSPACE_TOO_SMALL, "workspace_bytes: expected at least", session.bytes - 1);
+  for (const auto& [pointer, text] : {std::pair{&args.q, "args.q"}, std::pair{&args.cache, "args.cache"},
+                                      std::pair{&args.keys, "args.keys"}, std::pair{&args.out, "args.out"},
+                                      std::pair{&args.lse, "args.lse"}}) {
+    const ptxopsDevicePtr_t kept = *pointer;
+    *pointer = 0;
+    run_refused(PTXOPS_INVALID_ARGUMENT,
+                (std::string(text) + ": expected a device address, got NULL").c_str(), session.bytes);
+    *pointer = kept + 2;
+    run_refused(PTXOPS_INVALID_ARGUMENT, (std::string(text) + ": expected alignment").c_str(), session.bytes);
+    *pointer = kept;
+  }
+  size_t needed = 0;
+  ASSERT_OK(ptxopsPlanExplain(session.plan.handle, nullptr, 0, &needed));
+  std::string text(needed, 'x');
+  ASSERT_OK(ptxopsPlanExplain(session.plan.handle, text.data(), needed, nullptr));
+  EXPECT_THAT(text, HasSubstr("modelled"));
+}
+
+}  // namespace
+}  // namespace ptxops::test
