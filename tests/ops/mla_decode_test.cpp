@@ -54,6 +54,8 @@ TEST(MlaDecode, CausalTokens) {
     check({.s_q = tokens, .h_q = 40, .lengths = {200, 64, 65, 2, 0, 130}, .causal = true});
     check({.s_q = tokens, .h_q = 16, .page_size = 16, .lengths = {66, 3}, .causal = false});
   }
+  // more tokens than keys, split: rows without keys among the merged ones
+  check({.s_q = 80, .h_q = 1, .lengths = {70, 66}, .causal = true, .split_tokens = 64});
 }
 
 TEST(MlaDecode, StridesAndSeparateRope) {
@@ -256,8 +258,9 @@ TEST(MlaDecode, IsAsExactAsABf16ReferenceWithFp32Softmax) {
   const MlaData data(p);
   const MlaResult result = run_mla(data);
   double ours = 0, theirs = 0, dot = 0, norm = 0, exact = 0;
+  const std::vector<double> keys = decode_keys(data, 0);
   for (int h = 0; h < p.h_q; ++h) {
-    const MlaRow row = reference_row(data, 0, 0, h);
+    const MlaRow row = reference_row(data, keys, 0, 0, h);
     std::vector<float> scores(777);
     float top = -INFINITY, sum = 0;
     for (int k = 0; k < 777; ++k) {

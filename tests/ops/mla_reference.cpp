@@ -138,42 +138,49 @@ size_t MlaData::key_rope_at(int b, int k) const {
   return static_cast<size_t>(page * desc.cache_rope_page + k % p.page_size * desc.cache_rope_token);
 }
 
-MlaRow reference_row(const MlaData& data, int b, int t, int h) {
+std::vector<double> decode_keys(const MlaData& data, int b) {
+  const int length = data.p.lengths[static_cast<size_t>(b)];
+  const auto& keys_rope = data.p.separate_rope ? data.cache_rope : data.cache;
+  std::vector<double> keys;
+  keys.reserve(static_cast<size_t>(length) * 576);
+  for (int k = 0; k < length; ++k) {
+    const uint16_t* latent = &data.cache[data.key_at(b, k)];
+    const uint16_t* rope = &keys_rope[data.key_rope_at(b, k)];
+    for (int c = 0; c < kLatent; ++c) keys.push_back(data.value(latent[c]));
+    for (int c = 0; c < kRope; ++c) keys.push_back(data.value(rope[c]));
+  }
+  return keys;
+}
+
+MlaRow reference_row(const MlaData& data, const std::vector<double>& keys, int b, int t, int h) {
   const MlaProblem& p = data.p;
   const int length = p.lengths[static_cast<size_t>(b)];
   const int limit = std::max(0, p.causal ? length - (p.s_q - 1 - t) : length);
   std::vector<double> q(kLatent + kRope), scores(static_cast<size_t>(limit));
-  for (int c = 0; c < kLatent; ++c)
-    q[static_cast<size_t>(c)] = data.value(data.q[data.q_at(b, t, h) + static_cast<size_t>(c)]);
-  const auto& q_rope = p.separate_rope ? data.q_rope : data.q;
-  const auto& keys_rope = p.separate_rope ? data.cache_rope : data.cache;
-  for (int c = 0; c < kRope; ++c)
-    q[static_cast<size_t>(kLatent + c)] =
-        data.value(q_rope[data.q_rope_at(b, t, h) + static_cast<size_t>(c)]);
+  const uint16_t* latent = &data.q[data.q_at(b, t, h)];
+  const uint16_t* rope = &(p.separate_rope ? data.q_rope : data.q)[data.q_rope_at(b, t, h)];
+  for (size_t c = 0; c < q.size(); ++c) q[c] = data.value(c < kLatent ? latent[c] : rope[c - kLatent]);
   const double scale = data.desc.softmax_scale != 0 ? data.desc.softmax_scale : 1 / std::sqrt(576.0);
   double top = -std::numeric_limits<double>::infinity();
-  for (int k = 0; k < limit; ++k) {
-    const uint16_t* latent = &data.cache[data.key_at(b, k)];
-    const uint16_t* rope = &keys_rope[data.key_rope_at(b, k)];
+  for (size_t k = 0; k < scores.size(); ++k) {
+    const double* key = &keys[k * q.size()];
     double s = 0;
-    for (int c = 0; c < kLatent; ++c) s += q[static_cast<size_t>(c)] * data.value(latent[c]);
-    for (int c = 0; c < kRope; ++c) s += q[static_cast<size_t>(kLatent + c)] * data.value(rope[c]);
-    scores[static_cast<size_t>(k)] = s * scale;
+    for (size_t c = 0; c < q.size(); ++c) s += q[c] * key[c];
+    scores[k] = s * scale;
     top = std::max(top, s * scale);
   }
   MlaRow row;
   row.out.assign(kLatent, 0);
   row.magnitude.assign(kLatent, 0);
   double sum = 0;
-  for (int k = 0; k < limit; ++k) sum += std::exp(scores[static_cast<size_t>(k)] - top);
+  for (const double s : scores) sum += std::exp(s - top);
   row.lse = limit ? top + std::log(sum) : -std::numeric_limits<double>::infinity();
-  for (int k = 0; k < limit; ++k) {
-    const double w = std::exp(scores[static_cast<size_t>(k)] - row.lse);
-    const uint16_t* latent = &data.cache[data.key_at(b, k)];
-    for (int c = 0; c < kLatent; ++c) {
-      const double v = data.value(latent[c]);
-      row.out[static_cast<size_t>(c)] += w * v;
-      row.magnitude[static_cast<size_t>(c)] += w * std::fabs(v);
+  for (size_t k = 0; k < scores.size(); ++k) {
+    const double w = std::exp(scores[k] - row.lse);
+    for (size_t c = 0; c < kLatent; ++c) {
+      const double v = keys[k * q.size() + c];
+      row.out[c] += w * v;
+      row.magnitude[c] += w * std::fabs(v);
     }
   }
   return row;
@@ -223,10 +230,11 @@ void expect_close(const MlaData& data, const MlaResult& result) {
     if (++faults <= 5) ADD_FAILURE() << text;
   };
   double error_square = 0, square = 0;
-  for (int b = 0; b < d.batch; ++b)
+  for (int b = 0; b < d.batch; ++b) {
+    const std::vector<double> keys = decode_keys(data, b);
     for (int t = 0; t < p.s_q; ++t)
       for (int h = 0; h < p.h_q; ++h) {
-        const MlaRow row = reference_row(data, b, t, h);
+        const MlaRow row = reference_row(data, keys, b, t, h);
         const auto at = static_cast<size_t>(b * d.out_request + t * d.out_token + h * d.out_head);
         for (int c = 0; c < kLatent; ++c) {
           const auto i = static_cast<size_t>(c);
@@ -248,6 +256,7 @@ void expect_close(const MlaData& data, const MlaResult& result) {
         if (!(have == lse || std::fabs(have - lse) <= 4e-6 * std::max(1.0, std::fabs(lse))))
           fault(fmt::format("request {} token {} head {}: LSE {}, expected {}", b, t, h, have, lse));
       }
+  }
   EXPECT_LE(std::sqrt(error_square), 0.75 * half_ulp * std::sqrt(square) + 1e-12) << "by norm";
   for (size_t i = 0; i < written.size(); ++i)
     if (!written[i] && result.out[i] != 0xA7A7) fault(fmt::format("element {} of OUT was written", i));

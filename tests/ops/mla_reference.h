@@ -42,7 +42,9 @@ struct MlaRow {
   std::vector<double> out, magnitude;
   double lse = 0;
 };
-MlaRow reference_row(const MlaData& data, int b, int t, int h);
+// `keys`: the request's keys, 576 values each (decode_keys).
+std::vector<double> decode_keys(const MlaData& data, int b);
+MlaRow reference_row(const MlaData& data, const std::vector<double>& keys, int b, int t, int h);
 
 struct MlaResult {
   std::vector<uint16_t> out;
@@ -52,8 +54,7 @@ struct MlaResult {
 // A run of the op on fresh device memory; outputs are poisoned before.
 MlaResult run_mla(const MlaData& data);
 
-// Compares with the reference, by element, by norm and LSE; rows beyond `rows_checked` of each request are
-// sampled.
+// Compares with the reference, by element, by norm and LSE, and looks for writes between the rows.
 void expect_close(const MlaData& data, const MlaResult& result);
 
 }  // namespace ptxops::test
