@@ -29,13 +29,13 @@ MlaFp8Cost mla_fp8_cost(bool sparse, int64_t rows, int64_t sm_count) {
     c.threads = note("threads"), c.smem_bytes = note("smem_bytes");
     c.tensor = static_cast<double>(note("tensor_clocks"));
     c.shared = static_cast<double>(note("smem_clocks"));
-    c.conversion = static_cast<double>(note("conversion_clocks"));
+    c.issue = static_cast<double>(note("issue_slots"));
     const int64_t tiles = (rows + 63) / 64;
     const auto ctas = static_cast<double>(std::min(sm_count, tiles * std::max<int64_t>(1, sm_count / tiles)));
     c.l2 = kBlockBytes / std::min(kL2BytesPerSm, kL2BytesTotal / ctas);
     // the tiles of a part read the same keys at about the same time: once from memory
     c.dram = kBlockBytes * ctas / static_cast<double>(std::min(tiles, sm_count)) / kDramBytes;
-    c.block = std::max({c.tensor, c.shared, c.conversion, c.l2, c.dram});
+    c.block = std::max({c.tensor, c.shared, c.issue, c.l2, c.dram});
     return c;
   }
   throw std::invalid_argument("no configuration of mla_decode_fp8 fits");

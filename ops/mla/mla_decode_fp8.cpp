@@ -146,14 +146,14 @@ std::string MlaDecodeFp8Plan::explain() const {
       "splits: {}; at most {} partial results, workspace {} bytes\n"
       "1* {} tiles of 64 rows x {} parts, {} threads, {} bytes of shared memory\n"
       "cycles of a block of 64 keys, modelled, never measured: tensor cores {:.0f}, shared memory {:.0f}, "
-      "conversion "
+      "issue "
       "{:.0f}, L2 {:.0f}, DRAM {:.0f}; the most: {:.0f}\n",
       desc_.sparse ? "sparse" : "dense", desc_.batch, desc_.s_q, desc_.h_q,
       desc_.sparse ? desc_.top_k : desc_.max_pages * desc_.page_size, sm_count_,
       desc_.split_tokens ? fmt::format("every {} tokens (batch-invariant)", desc_.split_tokens)
                          : "as the batch allows",
       split_.tables().max_slots, split_.tables().bytes, tiles_, parts_, c.threads, c.smem_bytes, c.tensor,
-      c.shared, c.conversion, c.l2, c.dram, c.block);
+      c.shared, c.issue, c.l2, c.dram, c.block);
 }
 
 }  // namespace ptxops::ops
