@@ -73,12 +73,13 @@ class Bench:
         return self.entry(program, pattern, name)[counter]
 
     @functools.lru_cache(maxsize=None)
-    def main_job(self):
+    def main_job(self, check="bounds"):
         """Wall seconds and peak bytes of the main job at 64 tokens on the virtual device."""
         with tempfile.TemporaryFile("w+") as log:
             start = time.monotonic()
             child = subprocess.Popen([self.program("ptxops-demo"), "--tokens", "64"], stdout=log, stderr=log,
-                                     env={**os.environ, "PTXOPS_DRIVER": "virtual", "PTXOPS_QUIET": "1"})
+                                     env={**os.environ, "PTXOPS_DRIVER": "virtual", "PTXOPS_QUIET": "1",
+                                          "PTXOPS_CHECK": check})
             _, status, usage = os.wait4(child.pid, 0)
             child.returncode = os.waitstatus_to_exitcode(status)
             elapsed = time.monotonic() - start
@@ -107,11 +108,40 @@ class Bench:
             total += int(match[2])
         return dirty, f"of {total}"
 
+    @functools.lru_cache(maxsize=None)
+    def mutants(self):
+        """Scores of the mutation table: {"certain" | "synchronisation" | "all": {"mutants", "right", "results"}}."""
+        with tempfile.NamedTemporaryFile("r", suffix=".json") as scores:
+            # Exit status 1: a mutant is not killed as it should be, which is what the figure tells.
+            run = subprocess.run([self.program("ptxops-mutants"), "--quiet", "--json", scores.name],
+                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            if run.returncode not in (0, 1) or not (text := scores.read()):
+                raise Unmeasured((run.stderr or run.stdout).strip()[-300:])
+        return json.loads(text)
+
+    def killed(self, kind):
+        """Percent of the mutants killed with the right id, and how many results alone would have caught."""
+        score = self.mutants()[kind]
+        share = lambda part: 100 * score[part] / score["mutants"]
+        return share("right"), f"of {score['mutants']}; results alone {share('results'):.1f}"
+
     def ptxas_of_wheel(self):
         found = glob.glob(str(ROOT / ".venv/lib/python*/site-packages/nvidia/cuda_nvcc/bin/ptxas"))
         if not found:
             raise Unmeasured("the wheel nvidia-cuda-nvcc-cu12 is not in .venv; ./dev figures installs it")
         return found[0]
+
+    def fuzz_minutes(self):
+        """CPU time of the fuzzer that has run least; a finding not followed by a clean run leaves no figure."""
+        runs = [line.split() for line in (ROOT / "tests/fuzz/hours.txt").read_text().splitlines() if line[0] != "#"]
+        seconds, last = {name: 0 for name in FUZZERS}, {}
+        for name, _, cpu, *_, result in runs:
+            seconds[name] += int(cpu)
+            last[name] = result
+        if bad := [name for name in FUZZERS if last.get(name) != "clean"]:
+            raise Unmeasured(f"the last run of {', '.join(bad)} was not clean")
+        executions = sum(int(r[3]) for r in runs)
+        return min(seconds.values()) / 60, f"of {len(FUZZERS)} fuzzers, {executions / 1e6:.1f} M runs"
 
     def test_seconds(self):
         record = ROOT / "build" / "test-seconds"
@@ -133,6 +163,8 @@ class Figure:
         return {"<=": value <= self.target, "<": value < self.target, ">=": value >= self.target}[self.relation]
 
 
+# tests/fuzz/fuzz.py runs them.
+FUZZERS = ["ptx_loader", "expander", "driver_calls", "tensor_map"]
 # As the executor calls it: one warp, 16 rows.
 TENSOR = "mma_benchmark/(e4m3|bf16)_f32/m:16/n:256"
 
@@ -157,11 +189,20 @@ FIGURES = [
            lambda b: 1e3 * b.seconds("bench_isa", "load", "load")),
     Figure("main job, 64 tokens", "s", "CPU", "<", 60, lambda b: b.main_job()[0]),
     Figure("main job, 64 tokens: peak resident memory", "GiB", "CPU", "<", 4, lambda b: b.main_job()[1] / 2**30),
+    Figure("judged (full) virtual H800: warp instructions, one core", "M/s", "CPU", ">=", 20,
+           lambda b: 1e-6 * b.counter("bench_check", "^full", "full/real_time", "warp_instructions/s")),
+    Figure("main job judged, against the same unjudged", "x", "CPU", "<=", 4,
+           lambda b: b.main_job("full")[0] / b.main_job()[0]),
+    Figure("fuzzers: CPU time of the one that ran least", "min", "CPU", ">=", 60, lambda b: b.fuzz_minutes()),
     Figure("./dev test from a fresh clone", "min", "CPU", "<", 20, lambda b: b.test_seconds() / 60),
     Figure("configurations with a spill or advisory, ptxas 13.0", "", "counted", "<=", 0,
            lambda b: b.dirty_configurations(None, "13.0")),
     Figure("configurations with a spill or advisory, ptxas 12.9", "", "counted", "<=", 0,
            lambda b: b.dirty_configurations(b.ptxas_of_wheel(), "12.9")),
+    Figure("mutants (synchronisation) killed with the right id", "%", "counted", ">=", 95,
+           lambda b: b.killed("synchronisation")),
+    Figure("the same: waits, proxy fences, wgmma, bytes, deadlock", "%", "counted", ">=", 100,
+           lambda b: b.killed("certain")),
 ]
 
 

@@ -12,18 +12,38 @@ namespace ptxops::jit {
 namespace {
 
 // Beyond these a template is wrong, not large.
-constexpr size_t kMaxOutput = size_t{64} << 20;
-constexpr int64_t kMaxSteps = 20'000'000;
+constexpr size_t kMaxOutput = size_t{8} << 20;
+constexpr int64_t kMaxSteps = 2'000'000;
 constexpr int64_t kMaxRegs = 1024;
 constexpr size_t kMaxArgument = size_t{1} << 16;
+constexpr int kMaxCallDepth = 32;
+
+// What an expansion may still cost. A step is a statement, or the work on some characters of text.
+class Budget {
+ public:
+  static constexpr size_t kCharacters = 64;
+  bool spend(size_t characters) {
+    steps_ += 1 + static_cast<int64_t>(characters / kCharacters);
+    return steps_ <= kMaxSteps;
+  }
+  static std::string exceeded() { return fmt::format("more than {} steps", kMaxSteps); }
+
+ private:
+  int64_t steps_ = 0;
+};
 
 // One macro expansion, or the kernel itself. Lives on the call stack; callers outlive callees.
 class Frame final : public EvalContext {
  public:
-  Frame(const Template& t, const Frame* caller) : t_(t), caller_(caller) {}
+  Frame(const Template& t, const Frame* caller, Budget& budget)
+      : depth(caller ? caller->depth + 1 : 0), t_(t), caller_(caller), budget_(budget) {}
 
   int64_t macro_arg(uint32_t index) const override {
     const std::string& text = args[index];
+    // The argument may name arguments of the caller, and these of its caller. Parsing is the expensive part.
+    constexpr size_t kParsing = 8;
+    if (!budget_.spend(kParsing * (Budget::kCharacters + text.size())))
+      throw ExpressionError(Budget::exceeded());
     try {
       ExprPool pool;
       Parser p(text, scope, pool);
@@ -35,6 +55,7 @@ class Frame final : public EvalContext {
     }
   }
 
+  const int depth;
   std::vector<std::string> args;
   std::vector<int64_t> slots;
   const Binding* scope = nullptr;  // names that the arguments' text may use
@@ -53,6 +74,7 @@ class Frame final : public EvalContext {
  private:
   const Template& t_;
   const Frame* caller_;
+  Budget& budget_;
 };
 
 class Expander {
@@ -64,7 +86,7 @@ class Expander {
 
   void run(const Params& params) {
     bind_params(params);
-    Frame frame(t_, nullptr);
+    Frame frame(t_, nullptr, budget_);
     frame.globals = frame.locals = globals_.data();
     block(t_.body, frame);
     for (const NoteDecl& n : t_.notes) out_.notes[n.name] = value(n.expr, frame, n.where);
@@ -89,7 +111,12 @@ class Expander {
     }
   }
 
+  void spend(size_t characters, const Frame& frame, Where where) {
+    if (!budget_.spend(characters)) t_.fail(where, Budget::exceeded(), frame.trail());
+  }
+
   int64_t value(const Expr& e, const Frame& frame, Where where) {
+    spend(e.text.size(), frame, where);
     try {
       return evaluate(t_.pool, e.root, frame);
     } catch (const ExpressionError& error) {
@@ -103,7 +130,7 @@ class Expander {
 
   void block(const Block& statements, Frame& frame) {
     for (const Statement& s : statements) {
-      if (++steps_ > kMaxSteps) t_.fail(s.where, fmt::format("more than {} steps", kMaxSteps), frame.trail());
+      spend(0, frame, s.where);
       switch (s.kind) {
         case Statement::Kind::kText:
           text_line(s, frame);
@@ -140,7 +167,7 @@ class Expander {
     const int64_t step = value(s.expr[2], frame, s.where);
     if (step <= 0) t_.fail(s.where, fmt::format("step {} is not positive", step), frame.trail());
     for (int64_t i = low; i < high;) {
-      if (++steps_ > kMaxSteps) t_.fail(s.where, fmt::format("more than {} steps", kMaxSteps), frame.trail());
+      spend(0, frame, s.where);
       set(s, frame, i);
       block(s.branches[0].block, frame);
       if (__builtin_add_overflow(i, step, &i)) break;
@@ -149,11 +176,14 @@ class Expander {
 
   void call(const Statement& s, Frame& caller) {
     const Macro& m = t_.macros[s.slot];
-    Frame frame(t_, &caller);
+    Frame frame(t_, &caller, budget_);
+    if (frame.depth > kMaxCallDepth)
+      t_.fail(s.where, fmt::format("macro calls nest deeper than {}", kMaxCallDepth), caller.trail());
     for (const SegmentRange& arg : s.args) {
       frame.args.push_back(text_of(arg, caller, s.where));
       if (frame.args.back().size() > kMaxArgument)
         t_.fail(s.where, fmt::format("a macro argument exceeds {} characters", kMaxArgument), caller.trail());
+      spend(frame.args.back().size(), caller, s.where);
     }
     frame.slots.resize(m.locals);
     frame.globals = globals_.data();
@@ -170,7 +200,6 @@ class Expander {
     append(out_.ptx, s.text, frame, s.where);
     out_.ptx += '\n';
     out_.lines.add_line(s.where.source, s.where.line, frame.call);
-    if (out_.ptx.size() > kMaxOutput) t_.fail(s.where, "the expansion exceeds 64 MiB", frame.trail());
   }
 
   std::string text_of(const SegmentRange& range, const Frame& frame, Where where) {
@@ -187,6 +216,7 @@ class Expander {
   void append(std::string& out, const SegmentRange& range, const Frame& frame, Where where) {
     for (uint32_t i = range.begin; i < range.begin + range.count; ++i) {
       const Segment& s = t_.segments[i];
+      if (out.size() > kMaxOutput) t_.fail(where, "the expansion exceeds 8 MiB", frame.trail());
       switch (s.kind) {
         case Segment::Kind::kLiteral:
           out += s.text;
@@ -244,7 +274,7 @@ class Expander {
   const Template& t_;
   Expansion& out_;
   std::vector<int64_t> globals_;
-  int64_t steps_ = 0;
+  Budget budget_;
   int64_t uid_ = 0;
 };
 

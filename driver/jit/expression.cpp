@@ -11,7 +11,9 @@
 namespace ptxops::jit {
 namespace {
 
+// Of brackets while parsing; of the tree, which a chain of operators deepens on its left side as well.
 constexpr int kMaxDepth = 200;
+constexpr int kMaxHeight = 256;
 
 bool is_word_start(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
@@ -261,9 +263,30 @@ std::string_view Parser::string_literal() {
   return literal;
 }
 
-uint32_t Parser::push(Op op, uint32_t a, uint32_t b, uint32_t c, int64_t value) {
-  pool_.push_back({op, a, b, c, value});
+uint32_t Parser::push(Op op, int64_t value) {
+  pool_.push_back({op, 0, 0, 0, value});
+  heights_.resize(pool_.size() - first_, 1);
   return static_cast<uint32_t>(pool_.size() - 1);
+}
+
+uint32_t Parser::push(Op op, uint32_t slot) {
+  const uint32_t node = push(op, int64_t{0});
+  pool_[node].a = slot;
+  return node;
+}
+
+uint32_t Parser::push(Op op, std::initializer_list<uint32_t> children) {
+  const uint32_t node = push(op, int64_t{0});
+  uint32_t* const places[] = {&pool_[node].a, &pool_[node].b, &pool_[node].c};
+  int below = 0;
+  size_t n = 0;
+  for (const uint32_t child : children) {
+    *places[n++] = child;
+    below = std::max(below, heights_[child - first_]);
+  }
+  heights_.back() = below + 1;
+  if (below >= kMaxHeight) throw ExpressionError("expression is too long");
+  return node;
 }
 
 Expr Parser::expression() {
@@ -281,22 +304,20 @@ uint32_t Parser::ternary() {
   expect(":");
   const uint32_t no = ternary();
   --depth_;
-  return push(Op::kSelect, condition, yes, no);
+  return push(Op::kSelect, {condition, yes, no});
 }
 
 uint32_t Parser::binary(int min_precedence) {
   uint32_t left = unary();
-  // A chain of operators deepens the left side of the tree, so it is bounded like any other nesting.
-  for (int length = 0;; ++length) {
+  for (;;) {
     if (at_end()) return left;
     const auto here = text_.substr(pos_);
     const auto found = std::find_if(kBinaryOps.begin(), kBinaryOps.end(),
                                     [&](const BinaryOp& b) { return here.starts_with(b.token); });
     if (found == kBinaryOps.end() || found->precedence < min_precedence) return left;
-    if (length > kMaxDepth) throw ExpressionError("expression is too long");
     pos_ += found->token.size();
     const uint32_t right = binary(found->precedence + 1);
-    left = push(found->op, left, right);
+    left = push(found->op, {left, right});
   }
 }
 
@@ -304,11 +325,11 @@ uint32_t Parser::unary() {
   if (++depth_ > kMaxDepth) throw ExpressionError("expression is nested too deeply");
   uint32_t node;
   if (accept("-")) {
-    node = push(Op::kNeg, unary());
+    node = push(Op::kNeg, {unary()});
   } else if (accept("~")) {
-    node = push(Op::kBitNot, unary());
+    node = push(Op::kBitNot, {unary()});
   } else if (accept("!")) {
-    node = push(Op::kNot, unary());
+    node = push(Op::kNot, {unary()});
   } else {
     node = primary();
   }
@@ -336,7 +357,7 @@ uint32_t Parser::primary() {
       throw ExpressionError(fmt::format("'{}' is not a 64-bit integer", text_.substr(pos_, next - pos_)));
     }
     pos_ = next;
-    return push(Op::kConst, 0, 0, 0, value);
+    return push(Op::kConst, value);
   }
   if (!is_word_start(text_[pos_]))
     throw ExpressionError(fmt::format("expected an expression before '{}'", rest()));
@@ -359,7 +380,7 @@ uint32_t Parser::call(std::string_view function) {
     args[i] = ternary();
   }
   expect(")");
-  return push(found->op, args[0], args[1]);
+  return found->arity == 1 ? push(found->op, {args[0]}) : push(found->op, {args[0], args[1]});
 }
 
 uint32_t Parser::name(std::string_view word) {
@@ -376,7 +397,7 @@ uint32_t Parser::name(std::string_view word) {
     case Binding::Kind::kArg:
       return push(Op::kArg, binding->slot);
     case Binding::Kind::kUid:
-      return push(Op::kUid);
+      return push(Op::kUid, uint32_t{0});
   }
   throw std::logic_error("unknown binding kind");
 }

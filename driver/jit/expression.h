@@ -102,7 +102,7 @@ int64_t evaluate(const ExprPool& pool, uint32_t root, const EvalContext& context
 class Parser {
  public:
   Parser(std::string_view text, const Binding* scope, ExprPool& pool)
-      : text_(text), scope_(scope), pool_(pool) {}
+      : text_(text), scope_(scope), pool_(pool), first_(pool.size()) {}
 
   Expr expression();                    // the longest expression from here
   std::string_view identifier();        // expects one
@@ -126,13 +126,17 @@ class Parser {
   uint32_t primary();
   uint32_t call(std::string_view name);
   uint32_t name(std::string_view name);
-  uint32_t push(Op op, uint32_t a = 0, uint32_t b = 0, uint32_t c = 0, int64_t value = 0);
+  uint32_t push(Op op, int64_t value);
+  uint32_t push(Op op, uint32_t slot);
+  uint32_t push(Op op, std::initializer_list<uint32_t> children);
   void skip_blanks();
 
   std::string_view text_;
   size_t pos_ = 0;
   const Binding* scope_;
   ExprPool& pool_;
+  size_t first_;              // node of this parser in the pool
+  std::vector<int> heights_;  // of the trees below this parser's nodes
   int depth_ = 0;
 };
 

@@ -10,6 +10,10 @@
 namespace ptxops::jit {
 namespace {
 
+// Beyond these a domain is wrong, not large.
+constexpr size_t kMaxConfigs = size_t{1} << 17;
+constexpr size_t kMaxVisits = 5'000'000;  // values tried and lines of the head evaluated
+
 struct HeadContext final : EvalContext {};
 
 int index_of(const auto& list, std::string_view name, auto get) {
@@ -88,21 +92,33 @@ class Enumerator {
     try {
       if (!suspect)
         for (const HeadStep* s : at_depth_[depth])
-          if (!evaluator_.step(*s)) return;
+          if (spend(s->where), !evaluator_.step(*s)) return;
     } catch (const ExpressionError&) {
       suspect = true;
     }
     if (depth == t_.params.size()) {
+      if (suspect) spend({0, 1}, t_.head.size());
       if (suspect && evaluator_.run(nullptr)) return;
+      if (found_.configs.size() == kMaxConfigs)
+        t_.fail({0, 1}, fmt::format("more than {} legal configurations", kMaxConfigs));
       found_.configs.push_back(config_);
-      if (found_.note_count) add_notes();
+      if (found_.note_count) {
+        spend({0, 1}, found_.note_count);
+        add_notes();
+      }
       return;
     }
     for (const int64_t value : t_.params[depth].domain) {
       config_[depth] = value;
+      spend(t_.params[depth].where);
       evaluator_.set_param(depth, value);
       visit(depth + 1, suspect);
     }
+  }
+
+  void spend(Where where, size_t n = 1) {
+    if ((visits_ += n) > kMaxVisits)
+      t_.fail(where, fmt::format("more than {} steps to enumerate the configurations", kMaxVisits));
   }
 
   void add_notes() {
@@ -123,6 +139,7 @@ class Enumerator {
   Config config_;
   std::vector<int64_t> note_;
   Domain found_;
+  size_t visits_ = 0;
 };
 
 KernelHead head_of(std::shared_ptr<const Template> t) {

@@ -50,7 +50,8 @@ void resolve(void* library, const char* symbol, F& function) {
 std::shared_ptr<const Api> load(const std::string& path) {
   // nvrtc asks for its builtins by name alone: what is loaded already, from beside it, is found.
   std::error_code ignored;
-  for (const auto& file : std::filesystem::directory_iterator(std::filesystem::path(path).parent_path(), ignored))
+  for (const auto& file :
+       std::filesystem::directory_iterator(std::filesystem::path(path).parent_path(), ignored))
     if (file.path().filename().string().starts_with("libnvrtc-builtins.so"))
       dlopen(file.path().c_str(), RTLD_NOW | RTLD_LOCAL);
   void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);

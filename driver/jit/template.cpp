@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <unordered_map>
+#include <unordered_set>
 
 #include "driver/jit/source.h"
 
@@ -13,6 +14,8 @@ namespace {
 
 constexpr int kMaxNesting = 64;
 constexpr size_t kMaxDomain = 4096;
+constexpr size_t kMaxNames = 4096;
+constexpr size_t kMaxSources = 256;
 constexpr uint32_t kAllParams = ~0u;
 
 constexpr std::array kDirectives = {"kernel", "param",   "require", "let",  "note", "smem",
@@ -69,6 +72,8 @@ class TemplateParser {
   [[noreturn]] void fail(Where where, const std::string& message) const { t_.fail(where, message); }
 
   Cursor open(const std::string& path, std::string text, std::optional<Where> from) {
+    if (t_.sources.size() == kMaxSources)
+      throw ExpressionError(fmt::format("more than {} files are included", kMaxSources - 1));
     t_.sources.push_back(std::make_unique<Source>(Source{path, std::move(text), from}));
     return {static_cast<uint32_t>(t_.sources.size() - 1), t_.sources.back()->text};
   }
@@ -151,6 +156,7 @@ class TemplateParser {
   const Binding* bind(std::string_view name, Binding::Kind kind, uint32_t slot, Where where,
                       const Context& context, const Binding* scope) {
     if (contains(kReserved, name)) throw ExpressionError(fmt::format("'{}' is a reserved word", name));
+    if (t_.bindings.size() >= kMaxNames) throw ExpressionError(fmt::format("more than {} names", kMaxNames));
     for (const Binding* b = scope; b && b != context.frame_base; b = b->parent)
       if (b->name == name)
         throw ExpressionError(fmt::format("duplicate name '{}': first at {}:{}", name,
@@ -169,6 +175,7 @@ class TemplateParser {
     ParamDecl decl{.name = std::string(name), .where = where};
     if (!p.accept_word("in")) p.expect("in");
     const size_t domain_begin = p.position();
+    std::unordered_set<int64_t> seen;
     do {
       const int64_t low = constant(p);
       int64_t high = low, step = 1;
@@ -179,7 +186,7 @@ class TemplateParser {
         if (high < low) throw ExpressionError(fmt::format("empty range {}..{}", low, high));
       }
       for (int64_t value = low; value <= high;) {
-        if (std::find(decl.domain.begin(), decl.domain.end(), value) != decl.domain.end())
+        if (!seen.insert(value).second)
           throw ExpressionError(fmt::format("duplicate value {} in the domain of {}", value, decl.name));
         if (decl.domain.size() == kMaxDomain)
           throw ExpressionError(
@@ -263,6 +270,7 @@ class TemplateParser {
     for (const NoteDecl& n : t_.notes)
       if (n.name == decl.name)
         throw ExpressionError(fmt::format("duplicate note '{}': first at line {}", n.name, n.where.line));
+    if (t_.notes.size() == kMaxNames) throw ExpressionError(fmt::format("more than {} notes", kMaxNames));
     p.expect("=");
     decl.expr = p.expression();
     p.expect_end();

@@ -14,9 +14,10 @@
 namespace ptxops::test {
 namespace {
 
-// A row's relative error. Inside a 128-block the tensor core truncates each of 32 products and the running sum to 14
-// bits; over a row of random data this leaves 1.3e-4 of its norm (measured on the exact rule), and BF16 rounding
-// 1.7e-3 in all. The bounds are two to four times that; a wrong scale in one block of 56 exceeds both.
+// A row's relative error. Inside a 128-block the tensor core truncates each of 32 products and the running
+// sum to 14 bits; over a row of random data this leaves 1.3e-4 of its norm (measured on the exact rule), and
+// BF16 rounding 1.7e-3 in all. The bounds are two to four times that; a wrong scale in one block of 56
+// exceeds both.
 constexpr double kRowBound[] = {4e-3, 5e-4};  // BF16, FP32
 constexpr double kDifference = 1e-3;
 

@@ -14,33 +14,6 @@ namespace {
 using driver::Launch;
 using driver::LaunchShape;
 
-std::vector<uint16_t> random_bf16(size_t count, uint64_t seed) {
-  Random random{seed};
-  std::vector<uint16_t> values(count);
-  for (uint16_t& v : values)
-    v = bf16(static_cast<float>((random.unit() * 2 - 1) *
-                                std::ldexp(1.0, static_cast<int>(random.between(-6, 6)))));
-  return values;
-}
-
-uint32_t ceil_div(uint64_t a, uint64_t b) {
-  return static_cast<uint32_t>((a + b - 1) / b);
-}
-
-struct Block {
-  float scale;
-  uint8_t q[128];
-};
-// The rule of common/fp8.ptx on one block.
-Block quantized(const float* x) {
-  float amax = 0;
-  for (int i = 0; i < 128; ++i) amax = std::max(amax, std::fabs(x[i]));
-  const float a = std::max(amax, 1e-4f), inverse = 448.0f / a;
-  Block block{.scale = a / 448.0f, .q = {}};
-  for (int i = 0; i < 128; ++i) block.q[i] = e4m3(x[i] * inverse);
-  return block;
-}
-
 TEST(Quantize1x128, IsBitExactWithIndexGroupsAndCounts) {
   const driver::Context::Guard current(context());
   const int k = 128 * 11, ld_src = k + 16, src_rows = 50, group_rows = 37, groups = 3, ld_scale = 40,
@@ -78,7 +51,7 @@ TEST(Quantize1x128, IsBitExactWithIndexGroupsAndCounts) {
             for (int kb = 0; kb < kblocks; ++kb) {
               float x[128];
               for (int i = 0; i < 128; ++i) x[i] = from_bf16(src[size_t(source) * ld_src + kb * 128 + i]);
-              const Block block = quantized(x);
+              const QuantizedBlock block = quantized(x);
               std::copy_n(block.q, 128, &expected[size_t(row) * k + kb * 128]);
               expected_scales[(size_t(g) * kblocks + kb) * ld_scale + r] = block.scale;
             }

@@ -39,10 +39,8 @@ CUresult issue(const Transfer& t, CUstream stream, bool synchronous) {
   return CUDA_SUCCESS;
 }
 
-// With unified addressing, a pointer is device memory where an allocation of ours holds it, else host memory.
 Transfer unified(CUdeviceptr dst, CUdeviceptr src, size_t bytes) {
-  auto known = [](CUdeviceptr p) { return Runtime::get().memory().find(p) != nullptr; };
-  return linear(dst, known(dst), src, known(src), bytes);
+  return linear(dst, is_device_address(dst), src, is_device_address(src), bytes);
 }
 
 CUresult set(CUdeviceptr address, size_t pitch, uint32_t value, uint32_t bytes, size_t width, size_t height,

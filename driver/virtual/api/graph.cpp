@@ -170,14 +170,15 @@ UpdateVerdict update(GraphExec& exec, const Graph& graph) {
 }
 
 void launch(GraphExec& exec, const StreamRef& stream) {
-  std::lock_guard lock(exec.mutex);
-  for (const GraphExec::Node& node : exec.nodes) {
-    if (node.context) check_alive(*node.context);
-    if (const auto* record = std::get_if<EventRecord>(&node.operation)) {
-      const auto graphs = lock_graphs();
-      record->event->captured = nullptr;
-    }
+  {
+    const auto graphs = lock_graphs();
+    std::lock_guard lock(exec.mutex);
+    for (const GraphExec::Node& node : exec.nodes)
+      if (const auto* record = std::get_if<EventRecord>(&node.operation)) record->event->captured = nullptr;
   }
+  std::lock_guard lock(exec.mutex);
+  for (const GraphExec::Node& node : exec.nodes)
+    if (node.context) check_alive(*node.context);
   exec.launched = stream.context->enqueue_whole(*stream.stream, {exec.launched}, [&](const WorkPtr& start) {
     std::vector<WorkPtr> works(exec.nodes.size()), last;
     for (const size_t i : exec.order) {

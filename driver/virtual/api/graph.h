@@ -37,7 +37,7 @@ struct GraphExec {
     std::vector<size_t> after;
     bool awaited = false;  // some node waits for it
   };
-  std::mutex mutex;
+  std::mutex mutex;           // taken after lock_graphs(), where both are
   std::vector<Node> nodes;    // in the graph's order
   std::vector<size_t> order;  // one in which each comes after what it waits for
   uint64_t flags = 0;

@@ -161,7 +161,7 @@ CUDA_KERNEL_NODE_PARAMS kernel_params(CUgraphNode hNode) {
   const isa::Function& ptx = *launch->function->kernel->code->function;
   node->values.clear();
   for (size_t i = 0; i < ptx.params.size(); ++i)
-    node->values.push_back(launch->desc.params.data() + ptx.offset_of_param(i));
+    node->values.push_back(launch->desc.params.data() + ptx.params[i]->offset);
   CUDA_KERNEL_NODE_PARAMS p{};
   p.func = reinterpret_cast<CUfunction>(launch->function.get());
   p.gridDimX = launch->desc.grid.x, p.gridDimY = launch->desc.grid.y, p.gridDimZ = launch->desc.grid.z;

@@ -142,7 +142,7 @@ std::vector<std::byte> parameter_block(const Kernel& k, void** values, void** ex
   for (size_t i = 0; i < ptx.params.size(); ++i) {
     if (!values[i])
       refuse(CUDA_ERROR_INVALID_VALUE, "kernelParams[{}] of kernel {} must not be null", i, k.name);
-    std::memcpy(block.data() + ptx.offset_of_param(i), values[i], ptx.params[i]->size);
+    std::memcpy(block.data() + ptx.params[i]->offset, values[i], ptx.params[i]->size);
   }
   return block;
 }

@@ -77,7 +77,7 @@ CUresult param_info(const Function& f, size_t index, size_t* offset, size_t* siz
   if (index >= ptx.params.size())
     refuse(CUDA_ERROR_INVALID_VALUE, "kernel {} has {} parameters, no number {}", f.kernel->name,
            ptx.params.size(), index);
-  *not_null(offset, "paramOffset") = ptx.offset_of_param(index);
+  *not_null(offset, "paramOffset") = ptx.params[index]->offset;
   if (size) *size = ptx.params[index]->size;
   return CUDA_SUCCESS;
 }

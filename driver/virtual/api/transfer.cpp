@@ -27,9 +27,20 @@ double modelled_copy_seconds(const Transfer& t) {
   return kDeviceLatency + 2 * bytes / kDeviceBytesPerSecond;  // read and written
 }
 
-// Bytes from the first to behind the last of a box.
+// count * pitch + last, or as much as there can be.
+uint64_t span(uint64_t count, uint64_t pitch, uint64_t last) {
+  uint64_t bytes;
+  if (__builtin_mul_overflow(count, pitch, &bytes) || __builtin_add_overflow(bytes, last, &bytes))
+    return UINT64_MAX;
+  return bytes;
+}
+
+// Bytes from the first to behind the last: of a slice, of a box.
+uint64_t slice_extent(const Box& b, const Transfer& t) {
+  return span(t.height - 1, b.row_pitch, t.width);
+}
 uint64_t extent(const Box& b, const Transfer& t) {
-  return (t.depth - 1) * b.slice_pitch + (t.height - 1) * b.row_pitch + t.width;
+  return span(t.depth - 1, b.slice_pitch, slice_extent(b, t));
 }
 
 bool is_live(const Box& b, const Transfer& t) {
@@ -75,6 +86,9 @@ void check_box(const char* what, const Box& b, const Transfer& t) {
   if (t.height > 1 && b.row_pitch < t.width)
     refuse(CUDA_ERROR_INVALID_VALUE, "{} pitch: expected at least the width of {} bytes, got {}", what,
            t.width, b.row_pitch);
+  if (t.depth > 1 && b.slice_pitch < slice_extent(b, t))
+    refuse(CUDA_ERROR_INVALID_VALUE, "{} pitch of slices: expected at least the {} bytes of one, got {}",
+           what, slice_extent(b, t), b.slice_pitch);
   if (b.on_device) check_range(what, b.address, extent(b, t));
 }
 
@@ -86,7 +100,7 @@ Box side(const char* what, CUmemorytype type, const void* host, CUdeviceptr devi
     case CU_MEMORYTYPE_DEVICE:
       return {device + offset, true, pitch, slice};
     case CU_MEMORYTYPE_UNIFIED:
-      return {device + offset, Runtime::get().memory().find(device + offset) != nullptr, pitch, slice};
+      return {device + offset, is_device_address(device + offset), pitch, slice};
     case CU_MEMORYTYPE_ARRAY:
       refuse(CUDA_ERROR_NOT_SUPPORTED, "{} is a CUDA array: arrays are not implemented by the virtual device",
              what);
@@ -95,6 +109,11 @@ Box side(const char* what, CUmemorytype type, const void* host, CUdeviceptr devi
 }
 
 }  // namespace
+
+bool is_device_address(uint64_t address) {
+  const Memory& memory = Runtime::get().memory();
+  return memory.owns(address) || memory.find(address);
+}
 
 Transfer transfer_of(const CUDA_MEMCPY2D* p) {
   not_null(p, "pCopy");
@@ -143,6 +162,8 @@ void check(const Transfer& t) {
 
 Fill make_fill(uint64_t address, uint64_t pitch, uint32_t value, uint32_t bytes, uint64_t width,
                uint64_t height) {
+  if (width > UINT64_MAX / bytes)
+    refuse(CUDA_ERROR_INVALID_VALUE, "memset of {} elements of {} bytes", width, bytes);
   Fill fill;
   fill.value = value;
   fill.bytes = bytes;

@@ -28,6 +28,10 @@ struct Fill {
   uint32_t value = 0, bytes = 1;
 };
 
+// With unified addressing, a pointer is device memory where an allocation of ours holds it, or held it until
+// it was freed; else host memory.
+bool is_device_address(uint64_t address);
+
 // Throw CUDA_ERROR_INVALID_VALUE unless the ranges lie in live allocations and pitches fit.
 void check(const Transfer& transfer);
 Fill make_fill(uint64_t address, uint64_t pitch, uint32_t value, uint32_t bytes, uint64_t width,

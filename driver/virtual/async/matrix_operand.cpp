@@ -33,18 +33,18 @@ void transpose_8x8(const std::byte* const* line, std::byte* const* out) {
   for (int i = 0; i < 8; ++i) std::memcpy(&a[i], line[i], 16);
   V32 b[8];  // pairs of lines interleaved: elements 0..3, then 4..7
   for (int i = 0; i < 4; ++i) {
-    b[2 * i] = (V32)__builtin_shuffle(a[2 * i], a[2 * i + 1], (V16){0, 8, 1, 9, 2, 10, 3, 11});
-    b[2 * i + 1] = (V32)__builtin_shuffle(a[2 * i], a[2 * i + 1], (V16){4, 12, 5, 13, 6, 14, 7, 15});
+    b[2 * i] = (V32)__builtin_shufflevector(a[2 * i], a[2 * i + 1], 0, 8, 1, 9, 2, 10, 3, 11);
+    b[2 * i + 1] = (V32)__builtin_shufflevector(a[2 * i], a[2 * i + 1], 4, 12, 5, 13, 6, 14, 7, 15);
   }
   V64 c[8];  // four lines interleaved, two elements each
   for (int i = 0; i < 2; ++i)
     for (int j = 0; j < 2; ++j) {
-      c[4 * i + 2 * j] = (V64)__builtin_shuffle(b[4 * i + j], b[4 * i + 2 + j], (V32){0, 4, 1, 5});
-      c[4 * i + 2 * j + 1] = (V64)__builtin_shuffle(b[4 * i + j], b[4 * i + 2 + j], (V32){2, 6, 3, 7});
+      c[4 * i + 2 * j] = (V64)__builtin_shufflevector(b[4 * i + j], b[4 * i + 2 + j], 0, 4, 1, 5);
+      c[4 * i + 2 * j + 1] = (V64)__builtin_shufflevector(b[4 * i + j], b[4 * i + 2 + j], 2, 6, 3, 7);
     }
   for (int j = 0; j < 4; ++j) {
-    const V64 even = __builtin_shuffle(c[j], c[4 + j], (V64){0, 2}),
-              odd = __builtin_shuffle(c[j], c[4 + j], (V64){1, 3});
+    const V64 even = __builtin_shufflevector(c[j], c[4 + j], 0, 2),
+              odd = __builtin_shufflevector(c[j], c[4 + j], 1, 3);
     std::memcpy(out[2 * j], &even, 16);
     std::memcpy(out[2 * j + 1], &odd, 16);
   }

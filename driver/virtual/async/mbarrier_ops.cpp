@@ -28,7 +28,7 @@ Cta* target_of(Warp& w, const Op& op, int lane, uint32_t& offset) {
             fmt::format("mbarrier address 0x{:x} is generic and does not lie in shared memory", address));
     return nullptr;
   }
-  Cta* target = shared_target(w, op, lane, static_cast<uint32_t>(address), offset);
+  Cta* target = shared_target(w, op, lane, static_cast<uint32_t>(address), offset, Diagnostic::B10);
   if (!target) return nullptr;
   if (target != w.cta && !(op.e & kRemote)) {
     w.fault(op, lane, Diagnostic::B10,

@@ -29,6 +29,12 @@ bool open_box(Warp& w, const Op& op, int lane, TensorBox& box) {
                         address, kTensorMapMagic, map.magic));
     return false;
   }
+  if (o.dimensions != map.rank()) {
+    w.fault(op, lane, Diagnostic::A1,
+            fmt::format("a tensor copy of {} dimensions by the map at {:#x}, which has {}", o.dimensions,
+                        address, map.rank()));
+    return false;
+  }
   int32_t start[5];
   for (int d = 0; d < o.dimensions; ++d) start[d] = w.reg<int32_t>(o.coordinates[d])[lane];
   const std::string why = box.set(map, start, o.dimensions);
@@ -66,11 +72,12 @@ bool judge_global(Warp& w, const Op& op, int lane, const TensorBox& box, AccessK
 }
 
 // The checker's part of a copy's global side: the map and every row.
-bool order_global(Warp& w, const Op& op, int lane, const TensorBox& box, const Checker::Async& a) {
+bool order_global(Warp& w, const Op& op, int lane, const TensorBox& box, const Checker::Async& a,
+                  const Checker::Async& map_read) {
   const auto& o = bulk_operands(op);
   const uint64_t map = w.reg<uint64_t>(o.global)[lane] + o.global_displacement;
   Checker& checker = *w.order->checker;
-  bool fine = checker.tensor_map(w, op, map, a);
+  bool fine = checker.tensor_map(w, op, map, map_read);
   box.for_rows([&](const BoxRow& row) {
     if (row.count && fine)
       fine = checker.global_range(w, op, a, row.address, uint64_t{row.count} * box.element);
@@ -112,7 +119,8 @@ Step load_one(Warp& w, const Op& op, int lane) {
   if (!open_destination(w, op, lane, o, w.reg<uint64_t>(o.shared)[lane] + o.shared_displacement,
                         w.reg<uint64_t>(o.barrier)[lane] + o.barrier_displacement, box.bytes(), 128, to))
     return Step::fault;
-  if (w.order && !order_global(w, op, lane, box, signals(w, lane, to))) return Step::fault;
+  if (w.order && !order_global(w, op, lane, box, signals(w, lane, to), signals(w, lane, to)))
+    return Step::fault;
   Cluster* cluster = w.cta->cluster;
   const uint64_t done = engine_time(w, box) + charge(*cluster->grid, box);
   cluster->async.push_back({[&w, &op, cluster, to, box, done] {
@@ -185,7 +193,7 @@ Step store_one(Warp& w, const Op& op, int lane) {
   if (w.order) {
     const GroupedOrder g = open_group(w, lane, reduces ? AccessKind::atomic : AccessKind::store);
     if (!w.order->checker->shared_range(w, op, g.read, *w.cta, base, box.bytes()) ||
-        !order_global(w, op, lane, box, g.write))
+        !order_global(w, op, lane, box, g.write, g.read))
       return Step::fault;
   }
   const uint64_t read = engine_time(w, box), written = read + charge(*w.cta->cluster->grid, box);

@@ -28,8 +28,10 @@ Checker::Checker(Cluster& cluster) : cluster_(cluster), grid_(*cluster.grid) {
       w->order = warps_.back().get();
       w->order->checker = this;
       w->order->agent = new_agent();
+      begin_undefined(*w, *w->frames.front());
     }
   }
+  for (auto& o : warps_) o->strong_agent = new_agent();
 }
 
 Checker::~Checker() = default;
@@ -96,7 +98,8 @@ bool Checker::before(const WarpOrder& o, const Record& r, uint32_t r_lane, int l
       if ((lane < 0 || (p.lanes >> lane & 1)) && knows(p.clock)) return true;
     return false;
   }
-  if (r.agent == o.agent) return lane < 0 || static_cast<int>(r_lane) == lane || r.sync < o.sync;
+  if (r.agent == o.strong_agent) return true;  // in program order; lanes among themselves use atomics
+  if (r.agent == o.agent && (lane < 0 || static_cast<int>(r_lane) == lane || r.sync < o.sync)) return true;
   if (o.clock.seen.covers(r.agent, r.sync, r.sub, r_lane)) return true;
   for (const auto& p : o.parts)
     if ((lane < 0 || (p.lanes >> lane & 1)) && p.clock.seen.covers(r.agent, r.sync, r.sub, r_lane))
@@ -210,6 +213,11 @@ bool Checker::generic(Warp& w, const Op& op, uint32_t lanes, const LaneAccess& a
   r.strong = access.order != Order::weak || access.kind == AccessKind::atomic;
   r.scope = access.scope;
   WarpOrder& o = *w.order;
+  if (r.strong && access.kind != AccessKind::load) {
+    r.agent = o.strong_agent;
+    r.sync = ++o.strong_writes;
+    o.record_op = nullptr;
+  }
   const int first = std::countr_zero(lanes);
   const bool global = at.where == Where::global;
   if (!global) keep_small();
@@ -221,7 +229,7 @@ bool Checker::generic(Warp& w, const Op& op, uint32_t lanes, const LaneAccess& a
     r.stamp = history.of(o.record << 5).stamp;
   } else {
     o.record = history.add(r);
-    o.record_op = &op;
+    o.record_op = r.agent == o.agent ? &op : nullptr;
     o.record_sync = o.sync;
     o.record_sub = o.sub;
   }
@@ -364,6 +372,9 @@ bool Checker::global_range(Warp& w, const Op& op, const Async& a, uint64_t addre
   Record r = async_record(make_record(w, op, a.actor, a.kind, static_cast<uint32_t>(bytes)), a);
   r.stamp = stamp();
   WarpOrder& o = *w.order;
+  if (a.actor == Actor::bulk_store)
+    if (const Allocation* to = grid_.desc.memory->find(address); to && to->device != grid_.desc.device)
+      bulk_of(w, static_cast<uint32_t>(a.lane)).far = a.number;
   Judgement j(*this, w, op, r, false);
   // The rows of one box share a record.
   if (o.record_op == &op && o.record_sync == ~a.number && o.record_sub == ~a.agent) {

@@ -11,6 +11,7 @@
 #include "driver/virtual/check/clock.h"
 #include "driver/virtual/check/diagnostic.h"
 #include "driver/virtual/check/history.h"
+#include "driver/virtual/check/undefined.h"
 #include "driver/virtual/exec/grid.h"
 
 namespace ptxops::virt {
@@ -19,14 +20,17 @@ class Checker;
 struct CopyGroup;
 
 // What would have ordered two accesses, were it not for a flaw: the finding then names the flaw.
-enum class Flaw : uint8_t { narrow_scope, relaxed_mbarrier, relaxed_cluster, init_fence, count };
+enum class Flaw : uint8_t { relaxed_mbarrier, relaxed_cluster, init_fence, count };
 
 // A warp's view of time.
 struct WarpOrder {
   Checker* checker = nullptr;
   uint32_t agent = 0;
   uint32_t sync = 1, sub = 1;  // of its next access
-  Clock clock;                 // shared by all lanes
+  // Strong writes are an agent of their own: who observes one is behind it, but not behind what was written
+  // before it.
+  uint32_t strong_agent = 0, strong_writes = 0;
+  Clock clock;  // shared by all lanes
   // What a part of the lanes has seen since the last warp collective.
   struct Part {
     uint32_t lanes;
@@ -34,21 +38,14 @@ struct WarpOrder {
   };
   std::vector<Part> parts;
   VectorClock flawed[static_cast<size_t>(Flaw::count)];
+  Clock narrow;                                   // seen through synchronisation of too narrow a scope
   VectorClock inits;                              // mbarrier.init operations that are visible
   std::unordered_map<uint32_t, uint64_t> phases;  // of mbarriers: the latest observed
 
-  // fence.acq_rel and fence.sc: what a later strong write publishes, what earlier strong reads have observed.
+  // The latest fence.acq_rel or fence.sc: what a later strong write publishes.
   Scope fence_scope = Scope::cta;
   uint32_t fence_lanes = 0;
   std::shared_ptr<const Clock> fence;
-  struct Observed {
-    uint32_t cluster;
-    int cta;
-    Scope scope;
-    std::shared_ptr<const Clock> clock;
-  };
-  std::vector<Observed> observed;
-
   // Agents of what this warp starts, 0 until it does.
   uint32_t wgmma = 0, cp_async = 0;
   struct Bulk {
@@ -74,6 +71,7 @@ struct WarpOrder {
   std::vector<Register> registers;
   bool fenced_registers = false;
   uint32_t cp_issued = 0;
+  Undefined undefined;
 
   uint32_t last_wait_stamp = 0;        // the latest mbarrier phase observed
   uint32_t last_group_wait_stamp = 0;  // the latest wait for a bulk group
@@ -182,6 +180,10 @@ class Checker {
     const auto it = target.mbarriers.find(offset);
     const uint64_t phase = it == target.mbarriers.end() ? 0 : it->second.state.phase;
     return {actor, kind, mbarrier(target, offset).agent, static_cast<uint32_t>(phase + 1), lane};
+  }
+  // Has the warp observed any mbarrier phase?
+  bool has_waited(uint32_t rank, uint32_t warp) const {
+    return cluster_.ctas[rank]->warps[warp]->order->last_wait_stamp != 0;
   }
   uint32_t new_agent() { return agents_++; }
   uint32_t stamp() { return ++stamp_; }

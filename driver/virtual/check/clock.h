@@ -66,12 +66,26 @@ struct Clock {
   VectorClock seen;           // causally before
   VectorClock fenced_shared;  // and followed by a generic-async proxy fence on the way, for shared memory
   VectorClock fenced_global;  // the same for global memory
+  VectorClock
+      fenced_gpu;  // and followed by a fence of gpu or system scope on the way: what a strong write publishes
   std::shared_ptr<const Foreign> foreign;
+  // Clocks that strong reads have seen published: a fence on the way acquires them.
+  struct Observed {
+    uint32_t cluster;
+    std::shared_ptr<const Clock> clock;
+    bool operator==(const Observed&) const = default;
+  };
+  std::vector<Observed> observed;
 
+  void observe(const Observed& o) {
+    if (std::find(observed.begin(), observed.end(), o) == observed.end()) observed.push_back(o);
+  }
   void join(const Clock& o) {
     seen.join(o.seen);
     if (!o.fenced_shared.empty()) fenced_shared.join(o.fenced_shared);
     if (!o.fenced_global.empty()) fenced_global.join(o.fenced_global);
+    if (!o.fenced_gpu.empty()) fenced_gpu.join(o.fenced_gpu);
+    for (const Observed& x : o.observed) observe(x);
     if (o.foreign && o.foreign != foreign) join_foreign(*o.foreign);
   }
   // Joins what cluster `number` has published.

@@ -19,7 +19,7 @@ bool History::is_fine(uint32_t cell, bool exact, int lane, Touch& t) {
     t.conflict_lane = lane;
     return false;
   }
-  if (any_lane) t.fine_record_ = cell >> 5;
+  if (any_lane && !t.tolerated) t.fine_record_ = cell >> 5;
   return true;
 }
 
@@ -36,40 +36,75 @@ bool History::check_reads(uint32_t cell, int lane, Touch& t) {
   return true;
 }
 
-// The readers behind `readers` once this access has read too. Older reads that are ordered before it need not
-// be kept: whoever is ordered behind this access is ordered behind them.
-uint32_t History::add_reader(uint32_t readers, int lane, Touch& t) {
+// The readers become those behind this access, which has read too. Older reads that are ordered before it
+// need not be kept: whoever is ordered behind this access is ordered behind them. Among the readers are
+// strong writes that another one has replaced without being ordered behind them; these a read must be ordered
+// behind as well.
+bool History::add_reader(uint32_t& readers, int lane, Touch& t) {
   const uint32_t own = cell(t.record, lane);
-  if (readers == 0) return own;
+  if (readers == 0) {
+    readers = own;
+    return true;
+  }
   const uint32_t key = readers & kMany ? readers : readers & ~31u;
-  if (key == t.from_) return t.to_ ? t.to_ : own;
-  t.from_ = key;
-  t.to_ = 0;
+  if (key == t.from_) {
+    readers = t.to_ ? t.to_ : own;
+    return true;
+  }
   std::vector<uint32_t> keep;
   const auto consider = [&](uint32_t reader) {
+    if (reader >> 5 == t.record) return true;
     bool any_lane = false;
-    if (reader >> 5 != t.record && !t.ordered(records_[reader >> 5], reader & 31, lane, false, any_lane))
-      keep.push_back(reader);
+    t.tolerated = false;
+    const bool fine = t.ordered(records_[reader >> 5], reader & 31, lane, false, any_lane);
+    if (fine && !t.tolerated) return true;
+    if (!fine && records_[reader >> 5].kind != AccessKind::load) {
+      t.conflict = reader;
+      t.conflict_lane = lane;
+      return false;
+    }
+    keep.push_back(reader);
+    return true;
   };
-  if (readers & kMany)
-    for (const uint32_t reader : sets_[readers & ~kMany]) consider(reader);
-  else
-    consider(readers);
-  if (keep.empty()) return own;
-  keep.push_back(own);
-  sets_.push_back(std::move(keep));
-  return t.to_ = kMany | static_cast<uint32_t>(sets_.size() - 1);
+  if (readers & kMany) {
+    for (const uint32_t reader : sets_[readers & ~kMany])
+      if (!consider(reader)) return false;
+  } else if (!consider(readers)) {
+    return false;
+  }
+  t.from_ = key;
+  t.to_ = 0;
+  if (!keep.empty()) {
+    keep.push_back(own);
+    sets_.push_back(std::move(keep));
+    t.to_ = kMany | static_cast<uint32_t>(sets_.size() - 1);
+  }
+  readers = t.to_ ? t.to_ : own;
+  return true;
 }
 
 bool History::touch_cell(uint32_t& write, uint32_t& read, int lane, Touch& t) {
+  t.tolerated = false;
   if (!check_write(write, lane, t)) return false;
-  if (t.writes) {
-    if (!check_reads(read, lane, t)) return false;
-    write = cell(t.record, lane);
-    read = 0;
-  } else {
-    read = add_reader(read, lane, t);
+  if (!t.writes) return add_reader(read, lane, t);
+  const bool keeps = t.tolerated;
+  if (!check_reads(read, lane, t)) {
+    t.conflict_fresh = write == 0;
+    return false;
   }
+  if (keeps && write >> 5 != t.record) {
+    constexpr size_t kMost = 8;  // replaced strong writes that are remembered
+    std::vector<uint32_t> kept;
+    if (read & kMany)
+      for (const uint32_t r : sets_[read & ~kMany])
+        if (records_[r >> 5].kind != AccessKind::load && kept.size() + 1 < kMost) kept.push_back(r);
+    kept.push_back(write);
+    sets_.push_back(std::move(kept));
+    read = kMany | static_cast<uint32_t>(sets_.size() - 1);
+  } else {
+    read = 0;
+  }
+  write = cell(t.record, lane);
   return true;
 }
 

@@ -63,9 +63,12 @@ struct Touch {
 
   uint32_t record = 0;  // number of this access's own record
   bool writes = false;
-  uint32_t conflict = 0;     // the cell of the first record that may not come before
-  uint64_t conflict_at = 0;  // and the byte
-  int conflict_lane = 0;     // of this access
+  uint32_t conflict = 0;        // the cell of the first record that may not come before
+  uint64_t conflict_at = 0;     // and the byte
+  int conflict_lane = 0;        // of this access
+  bool conflict_fresh = false;  // nobody had written the word before
+  // Set by ordered(): the record may come before only because both accesses are strong.
+  bool tolerated = false;
 
  private:
   friend class History;
@@ -107,7 +110,7 @@ class History {
   bool is_fine(uint32_t cell, bool exact, int lane, Touch& touch);
   bool check_write(uint32_t cell, int lane, Touch& touch);
   bool check_reads(uint32_t cell, int lane, Touch& touch);
-  uint32_t add_reader(uint32_t readers, int lane, Touch& touch);
+  bool add_reader(uint32_t& readers, int lane, Touch& touch);
   bool touch_cell(uint32_t& write, uint32_t& read, int lane, Touch& touch);
   bool touch_bytes(uint32_t& write, uint32_t& read, uint32_t first, uint32_t last, int lane, Touch& touch);
 

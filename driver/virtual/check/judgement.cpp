@@ -48,6 +48,20 @@ std::string_view proxy_of(Actor a) {
   return is_async_proxy(a) ? "async" : "generic";
 }
 
+// Is the load of this line polled: does a branch behind it lead back before it?
+bool is_polled(const Code& code, uint32_t line) {
+  const isa::Function& f = *code.function;
+  constexpr size_t kNear = 12;
+  for (size_t i = 0; i < f.instructions.size(); ++i) {
+    if (f.instructions[i].line != line) continue;
+    for (size_t k = i; k < f.instructions.size() && k < i + kNear; ++k)
+      if (f.instructions[k].row().root == "bra" &&
+          f.labels[f.instructions[k].operands[0].index].instruction <= i)
+        return true;
+  }
+  return false;
+}
+
 // What should stand between the two.
 std::string missing_text(Diagnostic id, const Record& earlier, const Record& later) {
   using enum Diagnostic;
@@ -110,7 +124,10 @@ bool Judgement::ordered(const Record& r, uint32_t lane, int my_lane, bool exact,
     return false;
   }
   if (!(own_warp && !exact) && !checker.before(o, r, lane, my_lane)) {
-    if (compatible(r)) return true;
+    if (compatible(r)) {
+      tolerated = true;
+      return true;
+    }
     why = Why::unordered;
     return false;
   }
@@ -138,8 +155,7 @@ Diagnostic Judgement::diagnose(const Record& r, uint32_t lane) const {
   switch (r.actor) {
     case Actor::bulk_load:
     case Actor::st_async:
-      if (o.last_wait_stamp > r.stamp) return B8;
-      return A3;
+      return o.last_wait_stamp > r.stamp ? B8 : A3;
     case Actor::bulk_read:
       if (o.last_group_wait_stamp > r.stamp) return A4;
       return P9;
@@ -159,16 +175,23 @@ Diagnostic Judgement::diagnose(const Record& r, uint32_t lane) const {
     return r.cluster == own.cluster &&
            o.flawed[static_cast<size_t>(flaw)].covers(r.agent, r.sync, r.sub, lane);
   };
-  if (covered(Flaw::narrow_scope)) return M2;
+  const Clock* narrow = r.cluster == own.cluster ? &o.narrow : o.narrow.of_cluster(r.cluster);
+  if (narrow && narrow->seen.covers(r.agent, r.sync, r.sub, lane)) return M2;
   if (covered(Flaw::relaxed_mbarrier)) return B9;
   if (covered(Flaw::init_fence)) return C12;
   if (covered(Flaw::relaxed_cluster)) return C5;
+  // The other thread came too early: it reads what this copy was to bring.
+  if (conflict_fresh && r.kind == AccessKind::load &&
+      (own.actor == Actor::bulk_load || own.actor == Actor::st_async))
+    return checker.has_waited(r.cta, r.warp) ? B8 : A3;
+  if (own.actor == Actor::cp_async) return A7;
   if (own.actor == Actor::bulk_load || (own.actor == Actor::bulk_store && shared)) return A5;
   if (own.actor == Actor::nc_load || r.actor == Actor::nc_load) return M7;
   if (r.strong && own.strong) return r.size == own.size ? M2 : M5;
-  const bool polls = (own.kind == AccessKind::load && !own.strong && r.strong) ||
-                     (r.kind == AccessKind::load && !r.strong && own.strong);
-  if (polls) return M3;
+  const bool weak_load = own.kind == AccessKind::load && !own.strong && r.strong;
+  const bool weak_before = r.kind == AccessKind::load && !r.strong && own.strong;
+  if ((weak_load || weak_before) && is_polled(*w.split->frame->code, weak_load ? own.line : r.line))
+    return M3;
   return r.cluster == own.cluster && r.agent == o.agent ? M1W : M1;
 }
 

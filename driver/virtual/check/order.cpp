@@ -1,6 +1,7 @@
 // Order: what synchronisation makes known to whom.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <bit>
 
 #include "driver/virtual/check/checker.h"
@@ -57,6 +58,7 @@ void Checker::release(Warp& w, uint32_t lanes, Clock& to) {
   for (const auto& p : o.parts)
     if (p.lanes & lanes) to.join(p.clock);
   to.seen.raise(o.agent, own_component(o, w, lanes));
+  if (o.strong_writes) to.seen.raise(o.strong_agent, {o.strong_writes, 0, 0});
   advance(o, w, lanes);
 }
 
@@ -92,25 +94,28 @@ bool Checker::includes(Scope scope, uint32_t cluster, int cta, int device, const
 
 void Checker::fence(Warp& w, uint32_t lanes, Scope scope) {
   WarpOrder& o = *w.order;
-  if (!o.observed.empty()) {
+  const Clock now = effective(w, lanes);
+  if (!now.observed.empty()) {
     Clock& to = part(o, lanes, w.live());
-    for (const auto& seen : o.observed) {
+    for (const auto& seen : now.observed) {
       if (seen.cluster != number_)
         to.join_cluster(seen.cluster, seen.clock);
       else
         to.join(*seen.clock);
     }
-    o.observed.clear();
+    to.observed.clear();
   }
   o.fence = released(w, lanes);
   o.fence_lanes = lanes;
   o.fence_scope = scope;
+  if (scope >= Scope::gpu) part(o, lanes, w.live()).fenced_gpu.join(o.fence->seen);
 }
 
 void Checker::fence_proxy_async(Warp& w, uint32_t lanes, bool shared, bool global) {
   WarpOrder& o = *w.order;
   Clock now = effective(w, lanes);
   now.seen.raise(o.agent, own_component(o, w, lanes));
+  if (o.strong_writes) now.seen.raise(o.strong_agent, {o.strong_writes, 0, 0});
   advance(o, w, lanes);
   now.seen.raise(kForeignFence, {1, 0, 0});
   Clock& to = part(o, lanes, w.live());
@@ -143,9 +148,27 @@ bool Checker::publish(Warp& w, const Op& op, uint32_t lanes, const LaneAccess& a
   Scope scope = access.scope;
   if (releases) {
     clock = released(w, lanes);
-  } else if (o.fence && (o.fence_lanes & lanes)) {
-    clock = o.fence;
-    scope = std::min(scope, o.fence_scope);
+  } else {
+    // A fence before a strong write makes it a release; also fences of other threads that are before this
+    // one.
+    const Clock now = effective(w, lanes);
+    const bool own = o.fence && (o.fence_lanes & lanes);
+    if (own) scope = std::min(scope, o.fence_scope);
+    // Without any fence only the write itself is published; who only reduces is not worth a clock.
+    const bool through = !now.fenced_gpu.empty() && scope >= Scope::gpu;
+    if (own || through || access.kind == AccessKind::store || access.returns) {
+      auto c = std::make_shared<Clock>();
+      if (own) *c = *o.fence;
+      if (through) {
+        Clock known;
+        known.seen = now.fenced_gpu;
+        known.foreign = now.foreign;
+        c->join(known);
+      }
+      c->observed.clear();
+      c->seen.raise(o.strong_agent, {o.strong_writes, 0, 0});
+      clock = c;
+    }
   }
   GlobalHistory& g = GlobalHistory::get();
   std::lock_guard lock(g.lock());
@@ -161,11 +184,11 @@ bool Checker::publish(Warp& w, const Op& op, uint32_t lanes, const LaneAccess& a
         Diagnostic id = access.scope != Scope::sys ? Diagnostic::M4 : Diagnostic::S1;
         bool bad = id == Diagnostic::M4;
         if (!bad)
-          for (const auto& b : o.bulk)
-            if (b.far && !o.clock.seen.covers(b.writes, b.far, 0, 0)) {
-              bad = true;
-              for (const auto& p : o.parts) bad &= !p.clock.seen.covers(b.writes, b.far, 0, 0);
-            }
+          for (const auto& b : o.bulk) {
+            bool done = b.far == 0 || o.clock.seen.covers(b.writes, b.far, 0, 0);
+            for (const auto& p : o.parts) done |= p.clock.seen.covers(b.writes, b.far, 0, 0);
+            bad |= !done;
+          }
         if (bad && reported(id)) {
           Finding f;
           f.id = id;
@@ -181,9 +204,19 @@ bool Checker::publish(Warp& w, const Op& op, uint32_t lanes, const LaneAccess& a
       }
     }
     if (access.kind == AccessKind::store) g.forget_published(address);
-    if (clock)
-      g.published(address).push_back(
-          {number_, static_cast<int>(w.cta->rank), grid_.desc.device, scope, clock});
+    if (!clock) continue;
+    auto& all = g.published(address);
+    const int cta = static_cast<int>(w.cta->rank);
+    const auto mine = std::find_if(all.begin(), all.end(), [&](const auto& p) {
+      return p.cluster == number_ && p.cta == cta && p.scope == scope;
+    });
+    if (mine == all.end()) {
+      all.push_back({number_, cta, grid_.desc.device, scope, clock});
+    } else {  // a release sequence goes on
+      auto both = std::make_shared<Clock>(*mine->clock);
+      both->join(*clock);
+      mine->clock = both;
+    }
   }
   return true;
 }
@@ -203,7 +236,10 @@ void Checker::observe(Warp& w, uint32_t lanes, const LaneAccess& at, const Acces
     for (const auto& p : *publications) {
       const Scope scope = std::min(p.scope, access.scope);
       if (!includes(scope, p.cluster, p.cta, p.device, w)) {
-        if (p.cluster == number_) o.flawed[static_cast<size_t>(Flaw::narrow_scope)].join(p.clock->seen);
+        if (p.cluster == number_)
+          o.narrow.join(*p.clock);
+        else
+          o.narrow.join_cluster(p.cluster, p.clock);
         continue;
       }
       if (acquires) {
@@ -214,9 +250,7 @@ void Checker::observe(Warp& w, uint32_t lanes, const LaneAccess& at, const Acces
           to.join(*p.clock);
         continue;
       }
-      bool known = false;
-      for (const auto& seen : o.observed) known |= seen.clock == p.clock;
-      if (!known) o.observed.push_back({p.cluster, p.cta, p.scope, p.clock});
+      part(o, lanes, w.live()).observe({p.cluster, p.clock});
     }
   }
 }

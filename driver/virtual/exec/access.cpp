@@ -57,10 +57,17 @@ bool misaligned(Warp& w, const Op& op, int lane, uint64_t address, const Access&
          fmt::format("expected a multiple of {}", access.alignment));
   return true;
 }
-void unwritten(Warp& w, const Op& op, int lane, uint64_t address, const Access& access, uint64_t at,
+// Reading what nobody has written is legal as long as nothing depends on it (check/undefined.h); updating it
+// is not.
+bool unwritten(Warp& w, const Op& op, int lane, uint64_t address, const Access& access, uint64_t at,
                const std::string& where) {
+  if (access.kind == AccessKind::load && w.order) {
+    if (access.proxy == Proxy::generic) w.order->undefined.unwritten |= 1u << lane;
+    return true;
+  }
   refuse(w, op, lane, Diagnostic::M6, "load of never-written memory", address, access,
          fmt::format("byte {:#x} was never written; {}", at, where));
+  return false;
 }
 
 CheckLevel level_of(const Warp& w) {
@@ -90,10 +97,9 @@ std::byte* resolve_global(Warp& w, const Op& op, int lane, uint64_t address, con
         fmt::format("{}, which ends {} bytes behind it", memory_of(w).describe(address), a->end() - address));
   if (level_of(w) == CheckLevel::full && access.kind != AccessKind::store) {
     const uint64_t ok = first_unwritten(*a, address, access.size);
-    if (ok < access.size) {
-      unwritten(w, op, lane, address, access, address + ok, memory_of(w).describe(address));
+    if (ok < access.size && !unwritten(w, op, lane, address, access, address + ok,
+                                       access.kind == AccessKind::load ? "" : memory_of(w).describe(address)))
       return nullptr;
-    }
   }
   if (access.kind != AccessKind::load) mark_written(*a, address, access.size);
   return reinterpret_cast<std::byte*>(address);
@@ -109,10 +115,8 @@ std::byte* resolve_local(Warp& w, const Op& op, int lane, uint64_t address, cons
   if (level_of(w) != CheckLevel::off && w.local_shadow) {
     if (level_of(w) == CheckLevel::full && access.kind != AccessKind::store) {
       const uint64_t ok = shadow_first_clear(w.local_shadow.get(), at, access.size);
-      if (ok < access.size) {
-        unwritten(w, op, lane, address, access, address + ok, "local memory");
+      if (ok < access.size && !unwritten(w, op, lane, address, access, address + ok, "local memory"))
         return nullptr;
-      }
     }
     if (access.kind != AccessKind::load) shadow_mark(w.local_shadow.get(), at, access.size);
   }
@@ -123,11 +127,9 @@ bool judge_shared(Warp& w, const Op& op, int lane, Cta& target, uint32_t offset,
   if (level_of(w) == CheckLevel::off || !target.smem_shadow) return true;
   if (level_of(w) == CheckLevel::full && access.kind != AccessKind::store) {
     const uint64_t ok = shadow_first_clear(target.smem_shadow.get(), offset, access.size);
-    if (ok < access.size) {
-      unwritten(w, op, lane, offset, access, offset + ok,
-                fmt::format("shared memory of CTA rank {}", target.rank));
+    if (ok < access.size && !unwritten(w, op, lane, offset, access, offset + ok,
+                                       fmt::format("shared memory of CTA rank {}", target.rank)))
       return false;
-    }
   }
   if (access.kind != AccessKind::load) shadow_mark(target.smem_shadow.get(), offset, access.size);
   return true;
@@ -164,7 +166,7 @@ CheckLevel check_level() {
   return level;
 }
 
-Cta* shared_target(Warp& w, const Op& op, int lane, uint32_t address, uint32_t& offset) {
+Cta* shared_target(Warp& w, const Op& op, int lane, uint32_t address, uint32_t& offset, Diagnostic exited) {
   const uint32_t rank_bits = address >> kClusterRankShift;
   offset = address & ((1u << kClusterRankShift) - 1);
   if (rank_bits == 0) return w.cta;
@@ -177,7 +179,7 @@ Cta* shared_target(Warp& w, const Op& op, int lane, uint32_t address, uint32_t& 
   }
   Cta* target = cluster.ctas[rank_bits - 1].get();
   if (target->exited() && target != w.cta) {
-    w.fault(op, lane, Diagnostic::C6,
+    w.fault(op, lane, exited,
             fmt::format("shared::cluster address {:#x} lies in CTA rank {}, which has exited", address,
                         rank_bits - 1));
     return nullptr;
@@ -245,10 +247,10 @@ bool judge_global(Warp& w, const Op& op, uint32_t lanes, const Allocation& a, co
       const int lane = __builtin_ctz(rest);
       const uint64_t address = reinterpret_cast<uint64_t>(at.host[lane]);
       const uint64_t ok = first_unwritten(a, address, access.size);
-      if (ok < access.size) {
-        unwritten(w, op, lane, address, access, address + ok, memory_of(w).describe(address));
+      if (ok < access.size &&
+          !unwritten(w, op, lane, address, access, address + ok,
+                     access.kind == AccessKind::load ? "" : memory_of(w).describe(address)))
         return false;
-      }
     }
   }
   if (access.kind == AccessKind::load) return true;
@@ -369,6 +371,7 @@ bool resolve_warp(Warp& w, const Op& op, uint32_t lanes, const uint64_t* base, i
 
 bool resolve_lanes(Warp& w, const Op& op, uint32_t lanes, const uint64_t* base, int64_t displacement,
                    const Access& access, LaneAccess& out) {
+  if (w.order) w.order->undefined.unwritten = 0;
   return resolve_warp(w, op, lanes, base, displacement, access, out) &&
          (!w.order || access.deferred || w.order->checker->generic(w, op, lanes, out, access));
 }

@@ -25,6 +25,7 @@ struct Access {
   Order order = Order::weak;
   Scope scope = Scope::cta;
   bool non_coherent = false;  // ld.global.nc
+  bool returns = false;       // an atomic that returns the old value
   bool deferred = false;      // happens later: the caller tells the checker
 };
 
@@ -38,7 +39,8 @@ std::byte* resolve_shared(Warp& warp, const Op& op, int lane, Cta& target, uint3
 
 // CTA that a .shared::cluster (or plain shared) address names, with the offset inside it; nullptr after a
 // fault.
-Cta* shared_target(Warp& warp, const Op& op, int lane, uint32_t address, uint32_t& offset);
+Cta* shared_target(Warp& warp, const Op& op, int lane, uint32_t address, uint32_t& offset,
+                   Diagnostic exited = Diagnostic::C6);
 
 // ---- Whole warps
 // ------------------------------------------------------------------------------------------------

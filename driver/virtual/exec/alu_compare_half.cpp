@@ -29,10 +29,22 @@ Truth by_cmp(Cmp cmp) {
 #define PTXOPS_CASE(c) \
   case Cmp::c:         \
     return truth<Cmp::c, kBf16, kFtz, kUpper>;
+    // clang-format off: it folds these lines differently each time
     PTXOPS_CASE(eq)
-    PTXOPS_CASE(ne) PTXOPS_CASE(lt) PTXOPS_CASE(le) PTXOPS_CASE(gt) PTXOPS_CASE(ge) PTXOPS_CASE(equ)
-        PTXOPS_CASE(neu) PTXOPS_CASE(ltu) PTXOPS_CASE(leu) PTXOPS_CASE(gtu) PTXOPS_CASE(geu) PTXOPS_CASE(num)
-            PTXOPS_CASE(nan)
+    PTXOPS_CASE(ne)
+    PTXOPS_CASE(lt)
+    PTXOPS_CASE(le)
+    PTXOPS_CASE(gt)
+    PTXOPS_CASE(ge)
+    PTXOPS_CASE(equ)
+    PTXOPS_CASE(neu)
+    PTXOPS_CASE(ltu)
+    PTXOPS_CASE(leu)
+    PTXOPS_CASE(gtu)
+    PTXOPS_CASE(geu)
+    PTXOPS_CASE(num)
+    PTXOPS_CASE(nan)
+    // clang-format on
 #undef PTXOPS_CASE
   }
   return nullptr;

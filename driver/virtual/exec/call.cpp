@@ -6,6 +6,7 @@
 #include <cstring>
 #include <unordered_map>
 
+#include "driver/virtual/check/checker.h"
 #include "driver/virtual/exec/control.h"
 #include "driver/virtual/exec/function_decoder.h"
 #include "driver/virtual/exec/grid.h"
@@ -18,6 +19,7 @@ namespace {
 struct Place {
   bool local = false;
   uint32_t offset = 0;
+  uint64_t bytes = 0;  // 0: a result that nobody wants
 };
 
 struct CallSite {
@@ -26,8 +28,8 @@ struct CallSite {
 };
 
 Place place_of(const Code& code, const isa::Variable& v) {
-  if (v.space == isa::Space::reg) return {false, code.register_slot[static_cast<size_t>(v.reg)]};
-  return {true, code.local_offset.at(&v)};
+  if (v.space == isa::Space::reg) return {false, code.register_slot[static_cast<size_t>(v.reg)], v.size};
+  return {true, code.local_offset.at(&v), v.size};
 }
 
 void copy_value(Warp& w, const Frame& from, Place from_place, const Frame& to, Place to_place, uint32_t bytes,
@@ -44,6 +46,23 @@ void copy_value(Warp& w, const Frame& from, Place from_place, const Frame& to, P
     std::memcpy(target, source, bytes);
     if (to_place.local) shadow_mark(w.local_shadow.get(), local + to.local_base + to_place.offset, bytes);
   }
+}
+
+// Why the values of a call do not fit the function's parameters; empty when they do. Of an indirect call,
+// that shows only here.
+std::string mismatch(const CallSite& site, const isa::Function& f) {
+  if (site.arguments.size() != f.params.size() || site.results.size() != f.returns.size())
+    return fmt::format("call of '{}' with {} arguments and {} results; it takes {} and returns {}", f.name,
+                       site.arguments.size(), site.results.size(), f.params.size(), f.returns.size());
+  for (size_t i = 0; i < f.params.size(); ++i)
+    if (site.arguments[i].bytes != f.params[i]->size)
+      return fmt::format("call of '{}' with {} bytes for its parameter '{}', which has {}", f.name,
+                         site.arguments[i].bytes, f.params[i]->name, f.params[i]->size);
+  for (size_t i = 0; i < f.returns.size(); ++i)
+    if (site.results[i].bytes != 0 && site.results[i].bytes != f.returns[i]->size)
+      return fmt::format("call of '{}' with {} bytes for its result '{}', which has {}", f.name,
+                         site.results[i].bytes, f.returns[i]->name, f.returns[i]->size);
+  return {};
 }
 
 // Local memory is lane-major, so growing it moves every lane's share.
@@ -79,11 +98,7 @@ Step call(Warp& w, const Op& op, uint32_t lanes) {
       if (targets[__builtin_ctz(m)] == first) group |= m & -m;
   }
   const isa::Function& f = *callee->function;
-  if (site.arguments.size() != f.params.size() || site.results.size() != f.returns.size())
-    return w.fault(
-        op, -1, Diagnostic::X3,
-        fmt::format("call of '{}' with {} arguments and {} results; it takes {} and returns {}", f.name,
-                    site.arguments.size(), site.results.size(), f.params.size(), f.returns.size()));
+  if (const std::string why = mismatch(site, f); !why.empty()) return w.fault(op, -1, Diagnostic::X3, why);
   Frame* caller = s.frame;
   Frame* frame = enter_frame(w, *callee, &op, caller);
   if (!frame)
@@ -123,6 +138,7 @@ Frame* enter_frame(Warp& w, const Code& code, const Op* call, Frame* caller) {
 }
 
 void leave_frame(Warp& w, Frame& frame) {
+  if (w.order && w.order->undefined.active()) forget_undefined(w, frame);
   give_buffer(frame.regs, frame.code->frame_bytes);
   const auto it =
       std::find_if(w.frames.begin(), w.frames.end(), [&](const auto& f) { return f.get() == &frame; });
@@ -136,8 +152,9 @@ void return_from(Warp& w, Frame& frame, uint32_t lanes, Reconvergence* parent) {
   const CallSite& site = *reinterpret_cast<const CallSite*>(frame.call->imm);
   const isa::Function& f = *frame.code->function;
   for (size_t i = 0; i < site.results.size(); ++i)
-    copy_value(w, frame, place_of(*frame.code, *f.returns[i]), *frame.caller, site.results[i],
-               static_cast<uint32_t>(f.returns[i]->size), lanes);
+    if (site.results[i].bytes != 0)
+      copy_value(w, frame, place_of(*frame.code, *f.returns[i]), *frame.caller, site.results[i],
+                 static_cast<uint32_t>(f.returns[i]->size), lanes);
   w.new_split(frame.call + 1, lanes, frame.caller, parent);
   leave_frame(w, frame);
 }
@@ -147,33 +164,46 @@ void decode_call(Decoder& d, const isa::Instruction& in) {
   const Code& code = decoder.code();
   CallSite site;
   const isa::Operand &results = in.operands[0], &callee = in.operands[1], &arguments = in.operands[2];
+  const auto variable_place = [&](const isa::Variable& v) -> Place {
+    const auto it = code.local_offset.find(&v);
+    if (it == code.local_offset.end()) d.refuse(fmt::format("'{}' cannot be passed to a function", v.name));
+    return {true, it->second, v.size};
+  };
+  const auto register_place = [&](const isa::Operand& o) -> Place {
+    if (o.type == isa::Type::pred) d.refuse("a predicate cannot be passed to a function");
+    return {false, code.register_slot[o.index], static_cast<uint64_t>(isa::type_bytes(o.type))};
+  };
   for (const isa::Operand& o : results.elements) {
     if (o.kind == isa::OperandKind::variable)
-      site.results.push_back({true, code.local_offset.at(o.variable)});
+      site.results.push_back(variable_place(*o.variable));
     else if (o.is_sink())
-      site.results.push_back({false, d.scratch(16)});
+      site.results.push_back({});
     else
-      site.results.push_back({false, code.register_slot[o.index]});
+      site.results.push_back(register_place(o));
   }
   // An immediate takes the type of the parameter that it becomes.
   const isa::Operand& signature = in.operands[3];
   const auto parameter_type = [&](size_t i, isa::Type own) {
     const isa::Function& caller = *code.function;
-    if (callee.kind == isa::OperandKind::function) return callee.function->params[i]->type;
-    if (signature.kind == isa::OperandKind::prototype)
-      return caller.prototypes[signature.index].params[i].type;
+    const isa::Function* known = callee.kind == isa::OperandKind::function ? callee.function : nullptr;
     if (signature.kind == isa::OperandKind::call_targets)
-      return caller.call_target_lists[signature.index].functions[0]->params[i]->type;
-    return own;
+      known = caller.call_target_lists[signature.index].functions[0];
+    if (known) return i < known->params.size() ? known->params[i]->type : own;
+    if (signature.kind != isa::OperandKind::prototype) return own;
+    const auto& params = caller.prototypes[signature.index].params;
+    return i < params.size() ? params[i].type : own;
   };
   for (size_t i = 0; i < arguments.elements.size(); ++i) {
     const isa::Operand& o = arguments.elements[i];
-    if (o.kind == isa::OperandKind::variable)
-      site.arguments.push_back({true, code.local_offset.at(o.variable)});
-    else if (o.is_reg())
-      site.arguments.push_back({false, code.register_slot[o.index]});
-    else
-      site.arguments.push_back({false, d.src(o, parameter_type(i, o.type))});
+    if (o.kind == isa::OperandKind::variable) {
+      site.arguments.push_back(variable_place(*o.variable));
+    } else if (o.is_reg()) {
+      site.arguments.push_back(register_place(o));
+    } else {
+      const isa::Type type = parameter_type(i, o.type);
+      if (type == isa::Type::pred) d.refuse("a predicate cannot be passed to a function");
+      site.arguments.push_back({false, d.src(o, type), static_cast<uint64_t>(isa::type_bytes(type))});
+    }
   }
   uint32_t target = 0;
   if (callee.kind == isa::OperandKind::function) {

@@ -19,6 +19,9 @@
 namespace ptxops::virt {
 namespace {
 
+// A grid keeps a word for each of its clusters.
+constexpr uint64_t kMaxClusters = uint64_t{1} << 26;
+
 unsigned worker_count() {
   if (const char* text = std::getenv("PTXOPS_VIRTUAL_THREADS")) {
     const int n = std::atoi(text);
@@ -133,11 +136,7 @@ void Engine::Impl::run() {
     if (moved) active->last_progress = now;
     if (cluster && spin_limit > 0 &&
         now - active->last_progress > std::chrono::duration<double>(spin_limit)) {
-      grid.report(
-          Diagnostic::X5,
-          fmt::format("timeout: every running cluster of kernel {} has only been spinning for {} s of "
-                      "wall time (PTXOPS_VIRTUAL_SPIN_LIMIT)",
-                      grid.kernel().name, spin_limit));
+      grid.record(Fault(livelock_of(*cluster, spin_limit)));
       lock.unlock();
       cluster.reset();
       lock.lock();
@@ -208,6 +207,9 @@ std::string Engine::refuse(const LaunchDesc& d) {
                        dim3(d.cluster));
   if (d.grid.x > 0x7fffffffu || d.grid.y > 65535 || d.grid.z > 65535)
     return fmt::format("grid {} exceeds (2147483647,65535,65535)", dim3(d.grid));
+  if (d.grid.count() / d.cluster.count() > kMaxClusters)
+    return fmt::format("grid {} has more than {} clusters, which the virtual device does not hold",
+                       dim3(d.grid), kMaxClusters);
   if (d.block.x > 1024 || d.block.y > 1024 || d.block.z > 64 || d.block.count() > 1024)
     return fmt::format("block {} exceeds 1024 threads or (1024,1024,64)", dim3(d.block));
   if (d.block.count() > k.max_threads)
@@ -224,7 +226,7 @@ std::string Engine::refuse(const LaunchDesc& d) {
   if (d.grid.x % d.cluster.x || d.grid.y % d.cluster.y || d.grid.z % d.cluster.z)
     return fmt::format("grid {} is not a multiple of cluster {}", dim3(d.grid), dim3(d.cluster));
   if (d.cluster.count() > 16) return fmt::format("cluster of {} CTAs; at most 16", d.cluster.count());
-  if (k.static_smem + d.dynamic_smem > kSharedOptinMax)
+  if (uint64_t{k.static_smem} + d.dynamic_smem > kSharedOptinMax)
     return fmt::format("{} bytes of static and {} of dynamic shared memory; at most {}", k.static_smem,
                        d.dynamic_smem, kSharedOptinMax);
   if (ctas_per_sm(k, static_cast<uint32_t>(d.block.count()), d.dynamic_smem) == 0)

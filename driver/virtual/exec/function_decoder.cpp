@@ -4,14 +4,19 @@
 
 #include <algorithm>
 #include <cstring>
+#include <unordered_map>
+#include <unordered_set>
 
+#include "driver/virtual/exec/control.h"
 #include "driver/virtual/exec/machine.h"
 #include "driver/virtual/exec/registry.h"
 
 namespace ptxops::virt {
 namespace {
 
-constexpr uint32_t round_up(uint32_t value, uint32_t to) {
+constexpr uint32_t kMaxFrameBytes = 1u << 30;
+
+constexpr uint64_t round_up(uint64_t value, uint64_t to) {
   return (value + to - 1) / to * to;
 }
 
@@ -123,6 +128,9 @@ bool changes_while_running(isa::Special s) {
 }  // namespace
 
 uint32_t FunctionDecoder::allocate(uint32_t bytes, uint32_t align) {
+  if (code_.frame_bytes > kMaxFrameBytes - bytes)
+    refuse(fmt::format("'{}' needs more than {} bytes for the registers of a warp", function_.name,
+                       kMaxFrameBytes));
   code_.frame_bytes = round_up(code_.frame_bytes, align);
   const uint32_t offset = code_.frame_bytes;
   code_.frame_bytes += bytes;
@@ -139,17 +147,21 @@ void FunctionDecoder::lay_out() {
     const isa::Type type = function_.registers[i].type;
     if (type != isa::Type::pred) code_.register_slot[i] = allocate(slot_bytes(isa::type_bits(type)) * kLanes);
   }
+  const std::unordered_set<const isa::Variable*> formals(function_.params.begin(), function_.params.end());
+  uint64_t local = 0;
   for (const isa::Variable& v : function_.variables) {
     const bool call_parameter = v.space == isa::Space::param && !function_.is_entry;
-    const bool is_formal =
-        std::find(function_.params.begin(), function_.params.end(), &v) != function_.params.end();
-    if (v.space != isa::Space::local && !call_parameter && (v.space != isa::Space::param || is_formal))
+    if (v.space != isa::Space::local && !call_parameter &&
+        (v.space != isa::Space::param || formals.contains(&v)))
       continue;
-    code_.local_bytes = round_up(code_.local_bytes, std::max<uint32_t>(v.align, 16));
-    code_.local_offset[&v] = code_.local_bytes;
-    code_.local_bytes += static_cast<uint32_t>(v.size);
+    local = round_up(local, std::max<uint32_t>(v.align, 16));
+    code_.local_offset[&v] = static_cast<uint32_t>(local);
+    local = round_up(local + v.size, 16);
+    if (local > kLocalMax)
+      refuse(
+          fmt::format("'{}' needs more than {} bytes of local memory a thread", function_.name, kLocalMax));
   }
-  code_.local_bytes = round_up(code_.local_bytes, 16);
+  code_.local_bytes = static_cast<uint32_t>(local);
 }
 
 uint32_t FunctionDecoder::constant(uint8_t bytes, uint64_t value, ConstantSlot::Base base,
@@ -200,9 +212,8 @@ uint32_t FunctionDecoder::variable_address(const isa::Variable& v, int64_t offse
   }
   switch (v.space) {
     case isa::Space::param:
-      for (size_t i = 0; i < function_.params.size(); ++i)
-        if (function_.params[i] == &v)
-          return constant(bytes, function_.offset_of_param(i) + static_cast<uint64_t>(offset), Base::params);
+      if (v.owner == &function_)
+        return constant(bytes, v.offset + static_cast<uint64_t>(offset), Base::params);
       refuse(fmt::format("parameter '{}' is not one of this function", v.name));
     case isa::Space::shared:
       return constant(bytes, static_cast<uint64_t>(offset), Base::shared, &v);
@@ -371,21 +382,26 @@ void FunctionDecoder::patch_meet() {
 }
 
 void FunctionDecoder::mark_waits() {
-  std::vector<uint32_t> pending;
+  // Registers whose load is pending carry the number of the run of instructions that it belongs to.
+  std::vector<uint32_t> pending(function_.registers.size(), 0);
+  uint32_t run = 1;
+  bool any = false;
   const auto& instructions = function_.instructions;
   for (uint32_t i = 0; i < instructions.size(); ++i) {
     const isa::Instruction& in = instructions[i];
     bool touches = false;
-    each_register(in.operands, [&](uint32_t r) {
-      touches |= std::find(pending.begin(), pending.end(), r) != pending.end();
-    });
+    each_register(in.operands, [&](uint32_t r) { touches |= pending[r] == run; });
     const bool ends_block = i + 1 < instructions.size() && flow_.is_leader[i + 1];
-    if (!pending.empty() && (touches || ends_block)) {
+    if (any && (touches || ends_block)) {
       if (first_op_[i] < code_.ops.size()) code_.ops[first_op_[i]].flags |= kWaitLoad;
-      pending.clear();
+      ++run;
+      any = false;
     }
     if (is_load(in) && !ends_block)
-      each_register(in.operands.subspan(0, 1), [&](uint32_t r) { pending.push_back(r); });
+      each_register(in.operands.subspan(0, 1), [&](uint32_t r) {
+        pending[r] = run;
+        any = true;
+      });
   }
 }
 
@@ -403,11 +419,20 @@ void FunctionDecoder::find_tracked() {
     for (size_t i = 0; i < 2; ++i)
       for (const isa::Operand& o : in.operands[i].elements) add(o);
   }
-  bool more = !tracked_.empty();
-  while (more) {
-    more = false;
+  if (!tracked_.empty()) {
+    // Copies of copies, whatever order they stand in.
+    std::unordered_multimap<uint32_t, const isa::Operand*> copies;
+    std::vector<uint32_t> work;
     for (const isa::Instruction& in : function_.instructions)
-      if (is_copy(in) && tracked_[in.operands[1].index] != kUntracked) more |= add(in.operands[0]);
+      if (is_copy(in)) copies.emplace(in.operands[1].index, &in.operands[0]);
+    for (uint32_t r = 0; r < tracked_.size(); ++r)
+      if (tracked_[r] != kUntracked) work.push_back(r);
+    while (!work.empty()) {
+      const auto [begin, end] = copies.equal_range(work.back());
+      work.pop_back();
+      for (auto it = begin; it != end; ++it)
+        if (add(*it->second)) work.push_back(it->second->index);
+    }
   }
   program_.tracked_ = tracked_end_;
 }
@@ -450,10 +475,10 @@ void FunctionDecoder::emit_register_checks(const isa::Instruction& in) {
   if (in.guard < 0) straight_ = kept;
 }
 
-bool FunctionDecoder::decode(std::string& log) {
+int FunctionDecoder::decode(std::string& log, int max_errors) {
   flow_ = analyze(function_);
   find_tracked();
-  bool ok = true;
+  int errors = 0;
   const auto& instructions = function_.instructions;
   code_.ops.reserve(instructions.size() + instructions.size() / 8 + 8);
   first_op_.resize(instructions.size() + 1);
@@ -463,6 +488,7 @@ bool FunctionDecoder::decode(std::string& log) {
     std::fill(std::begin(scratch_used_), std::end(scratch_used_), 0);
     current_ = nullptr;
     if (flow_.is_meet[index_]) emit_join(*this, in.line);
+    code_.first_op.push_back(static_cast<uint32_t>(code_.ops.size()));
     current_ = &in;
     if (flow_.is_leader[index_]) straight_ = nullptr;
     if (!tracked_.empty()) emit_register_checks(in);
@@ -475,7 +501,7 @@ bool FunctionDecoder::decode(std::string& log) {
       log += fmt::format("line {}: {} in '{}'\n", error.line, error.what(),
                          program_.source_line(static_cast<uint32_t>(error.line)));
       extensions_.clear();
-      ok = false;
+      if (++errors == max_errors) return errors;
     }
   }
   first_op_[instructions.size()] = static_cast<uint32_t>(code_.ops.size());
@@ -490,8 +516,8 @@ bool FunctionDecoder::decode(std::string& log) {
   }
   for (const Table& t : tables_)
     for (uint32_t i : t.instructions) t.out->push_back(&code_.ops[first_op_[i]]);
-  mark_waits();
-  return ok;
+  if (errors == 0) mark_waits();
+  return errors;
 }
 
 }  // namespace ptxops::virt

@@ -12,10 +12,11 @@ class FunctionDecoder final : public Decoder {
   FunctionDecoder(Program& program, Code& code) : program_(program), code_(code), function_(*code.function) {}
 
   // Frame slots of registers and offsets of local variables; must have run for every function before
-  // decode().
+  // decode(). Throws DecodeError.
   void lay_out();
-  // Appends one line per instruction that cannot be executed to `log`; false if there is any.
-  bool decode(std::string& log);
+  // Appends one line per instruction that cannot be executed to `log`, at most `max_errors`; returns how
+  // many.
+  int decode(std::string& log, int max_errors);
 
   uint32_t src(const isa::Operand& operand, isa::Type type) override;
   uint32_t dst(const isa::Operand& operand, isa::Type type) override;

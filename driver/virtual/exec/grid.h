@@ -71,5 +71,7 @@ Site site_of(const Warp& w, const Op& op, int lane, std::string action, std::str
 enum class ClusterState { finished, spinning, aborted };
 // Runs the cluster until it finishes, faults, or only spins (then another cluster may have to run first).
 ClusterState run_cluster(Cluster& cluster);
+// Why a grid that only spins is given up, after so many seconds; `cluster` is one of its own.
+Finding livelock_of(const Cluster& cluster, double seconds);
 
 }  // namespace ptxops::virt

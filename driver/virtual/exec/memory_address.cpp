@@ -101,7 +101,7 @@ Step mapa(Warp& w, const Op& op, uint32_t lanes) {
     uint32_t offset;
     if (!shared_offset<T, kGeneric>(w, op, i, w.reg<T>(op.a)[i], offset)) return Step::fault;
     if (rank >= count)
-      return w.fault(op, static_cast<int>(i), Diagnostic::X1,
+      return w.fault(op, static_cast<int>(i), Diagnostic::C7,
                      fmt::format("mapa to CTA rank {} of a cluster of {}", rank, count));
     offset = (offset & ((1u << kClusterRankShift) - 1)) | (rank + 1) << kClusterRankShift;
     w.reg<T>(op.d)[i] = static_cast<T>(kGeneric ? kSharedWindow + offset : offset);

@@ -12,8 +12,9 @@ using isa::Type;
 
 // Op: d old value (when kReturns), a address, b operand, c new value of cas, imm displacement, f space.
 template <class T>
-bool locate(Warp& w, const Op& op, uint32_t lanes, uint32_t elements, LaneAccess& at) {
-  const Access access = access_of(op, AccessKind::atomic, static_cast<uint32_t>(sizeof(T)) * elements);
+bool locate(Warp& w, const Op& op, uint32_t lanes, uint32_t elements, LaneAccess& at, bool returns = true) {
+  Access access = access_of(op, AccessKind::atomic, static_cast<uint32_t>(sizeof(T)) * elements);
+  access.returns = returns;
   if (!resolve_lanes(w, op, lanes, w.reg<uint64_t>(op.a), static_cast<int64_t>(op.imm), access, at))
     return false;
   if (w.order && !w.order->checker->publish(w, op, lanes, at, access)) return false;
@@ -35,7 +36,7 @@ Step atom(Warp& w, const Op& op, uint32_t lanes) {
   using Raw = typename Global::Raw;
   using L = LaneOf<Raw>;
   LaneAccess at;
-  if (!locate<Raw>(w, op, lanes, 1, at)) return Step::fault;
+  if (!locate<Raw>(w, op, lanes, 1, at, kReturns)) return Step::fault;
   const L* operand = w.reg<L>(op.b);
   const bool global = at.where == LaneAccess::Where::global;
   if (kReturns)

@@ -24,9 +24,14 @@ Step load(Warp& w, const Op& op, uint32_t lanes) {
   w.load_ready = std::max(w.load_ready, w.clock + charge_lanes(w, lanes, at));
   std::byte* d[V];
   destinations<V>(w, op, d);
+  const auto done = [&] {
+    if (w.order && w.order->undefined.unwritten) [[unlikely]]
+      return undefined_load(w, op, lanes, at, sizeof(T), V);
+    return Step::next;
+  };
   if (at.contiguous && V == 1 && sizeof(T) == sizeof(L)) {
     std::memcpy(d[0], at.host[0], sizeof(T) * kLanes);
-    return Step::next;
+    return done();
   }
   if (lanes == kAllLanes) {
     for (uint32_t i = 0; i < kLanes; ++i) {
@@ -34,7 +39,7 @@ Step load(Warp& w, const Op& op, uint32_t lanes) {
       std::memcpy(value, at.host[i], sizeof value);
       for (int k = 0; k < V; ++k) reinterpret_cast<L*>(d[k])[i] = value[k];
     }
-    return Step::next;
+    return done();
   }
   for (uint32_t rest = lanes; rest; rest &= rest - 1) {
     const uint32_t i = __builtin_ctz(rest);
@@ -42,7 +47,7 @@ Step load(Warp& w, const Op& op, uint32_t lanes) {
     std::memcpy(value, at.host[i], sizeof value);
     for (int k = 0; k < V; ++k) reinterpret_cast<L*>(d[k])[i] = value[k];
   }
-  return Step::next;
+  return done();
 }
 
 // A 16-byte load that is one access on every x86-64 processor. It writes back what it read, so the page must
@@ -77,7 +82,10 @@ Step load_strong(Warp& w, const Op& op, uint32_t lanes) {
     for (int k = 0; k < V; ++k)
       reinterpret_cast<LaneOf<T>*>(d[k])[i] = load_atomic<T>(at.host[i] + k * sizeof(T), order);
   }
-  if (w.order) w.order->checker->observe(w, lanes, at, access);
+  if (w.order) {
+    w.order->checker->observe(w, lanes, at, access);
+    if (w.order->undefined.unwritten) return undefined_load(w, op, lanes, at, sizeof(T), V);
+  }
   return Step::next;
 }
 

@@ -21,6 +21,8 @@ bool locate(Warp& w, const Op& op, uint32_t lanes, LaneAccess& at) {
     return false;
   if (w.order && access.order != Order::weak && !w.order->checker->publish(w, op, lanes, at, access))
     return false;
+  if (w.order && w.order->undefined.stores) [[unlikely]]
+    undefined_store(w, lanes, at, sizeof(T));
   charge_lanes(w, lanes, at);
   ++w.cta->cluster->progress;
   return true;

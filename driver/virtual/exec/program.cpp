@@ -13,7 +13,11 @@
 namespace ptxops::virt {
 namespace {
 
-uint32_t align_up(uint32_t value, uint32_t to) {
+constexpr uint64_t kMaxThreads = 1024;  // a block
+constexpr uint64_t kMaxThreadsPerSm = 2048;
+constexpr int kMaxErrors = 20;  // reported of a module, as by the parser
+
+uint64_t align_up(uint64_t value, uint64_t to) {
   return (value + to - 1) / to * to;
 }
 
@@ -28,12 +32,23 @@ void collect_shared(std::span<const isa::Operand> operands, std::vector<const is
   }
 }
 
+// Threads of the largest block that the directives allow.
+uint32_t threads_of(const isa::Function& f) {
+  const isa::Dim3& limit = f.reqntid.present() ? f.reqntid : f.maxntid;
+  uint64_t threads = limit.present() ? 1 : kMaxThreads;
+  if (limit.present())
+    for (const uint32_t d : {limit.x, limit.y, limit.z}) threads = std::min(kMaxThreads, threads * d);
+  return static_cast<uint32_t>(threads);
+}
+
 // Registers a thread of a kernel gets: what the directives allow, since ptxas' own choice is not known here.
+// Like ptxas, ignores directives that are out of range.
 uint32_t registers_of(const isa::Function& f, uint32_t max_threads) {
-  if (f.maxnreg) return f.maxnreg;
+  if (f.maxnreg && f.maxnreg <= 255) return f.maxnreg;
   const bool bounded = f.maxntid.present() || f.reqntid.present();
   if (!bounded) return 64;
-  const uint32_t ctas = std::max(1u, f.minnctapersm);
+  const bool fits = uint64_t{max_threads} * f.minnctapersm <= kMaxThreadsPerSm;
+  const uint32_t ctas = fits ? std::max(1u, f.minnctapersm) : 1;
   return std::min(255u, 65536u / (max_threads * ctas) / 8 * 8);
 }
 
@@ -54,7 +69,7 @@ std::unique_ptr<Program> Program::load(isa::Module module, Memory& memory, int d
   }
   if (!program->place_variables(device, log) || !program->decode_functions(log)) return nullptr;
   for (const isa::Function& f : program->module_.functions)
-    if (f.is_entry && f.defined) program->make_kernel(f);
+    if (f.is_entry && f.defined && !program->make_kernel(f, log)) return nullptr;
   return program;
 }
 
@@ -70,18 +85,16 @@ bool Program::place_variables(int device, std::string& log) {
       return false;
     }
     const char* kind = v.space == isa::Space::global ? "global" : "constant";
-    const Allocation* a = memory_.allocate(device, std::max<uint64_t>(v.size, 1), kind);
+    // Not tracked: every byte is initialised.
+    const Allocation* a = memory_.allocate(device, std::max<uint64_t>(v.size, 1), kind, false);
     if (!a) {
       log += fmt::format("line {}: no memory for the {} bytes of '{}'\n", v.line, v.size, v.name);
       return false;
     }
     owned_.push_back(a->base);
     addresses_[&v] = a->base;
-    if (v.image.empty())
-      std::memset(reinterpret_cast<void*>(a->base), 0, v.size);
-    else
-      std::memcpy(reinterpret_cast<void*>(a->base), v.image.data(), v.image.size());
-    mark_written(*a, a->base, a->size);
+    memory_.zero(*a);
+    if (!v.image.empty()) std::memcpy(reinterpret_cast<void*>(a->base), v.image.data(), v.image.size());
   }
   for (const isa::Variable& v : module_.variables) {
     if (v.space != isa::Space::global && v.space != isa::Space::const_) continue;
@@ -109,14 +122,20 @@ bool Program::decode_functions(std::string& log) {
   for (auto& code : code_)
     if (code) {
       decoders.push_back(std::make_unique<FunctionDecoder>(*this, *code));
-      decoders.back()->lay_out();
+      try {
+        decoders.back()->lay_out();
+      } catch (const DecodeError& error) {
+        log += fmt::format("line {}: {}\n", error.line, error.what());
+        return false;
+      }
     }
-  bool ok = true;
-  for (auto& decoder : decoders) ok = decoder->decode(log) && ok;
-  return ok;
+  int errors = 0;
+  for (auto& decoder : decoders)
+    if (errors < kMaxErrors) errors += decoder->decode(log, kMaxErrors - errors);
+  return errors == 0;
 }
 
-void Program::make_kernel(const isa::Function& f) {
+bool Program::make_kernel(const isa::Function& f, std::string& log) {
   auto kernel = std::make_unique<Kernel>();
   kernel->code = code_[f.index].get();
   kernel->name = f.name;
@@ -124,8 +143,7 @@ void Program::make_kernel(const isa::Function& f) {
   kernel->maxntid = f.maxntid;
   kernel->reqntid = f.reqntid;
   kernel->reqnctapercluster = f.reqnctapercluster;
-  const isa::Dim3& limit = f.reqntid.present() ? f.reqntid : f.maxntid;
-  if (limit.present()) kernel->max_threads = limit.x * limit.y * limit.z;
+  kernel->max_threads = threads_of(f);
   kernel->registers = registers_of(f, kernel->max_threads);
   kernel->local_bytes = kernel->code->local_bytes;
 
@@ -143,20 +161,27 @@ void Program::make_kernel(const isa::Function& f) {
   std::sort(used.begin(), used.end(),
             [](const isa::Variable* a, const isa::Variable* b) { return a->line < b->line; });
   used.erase(std::unique(used.begin(), used.end()), used.end());
-  uint32_t end = kSharedReserved;
+  uint64_t end = kSharedReserved;
   for (const isa::Variable* v : used) {
     if (v->unsized) continue;
     end = align_up(end, std::max(1u, v->align));
-    kernel->shared_offset[v] = end;
-    end += static_cast<uint32_t>(v->size);
+    kernel->shared_offset[v] = static_cast<uint32_t>(end);
+    end += v->size;
+    if (end > kSharedReserved + kSharedOptinMax) break;
   }
   for (const isa::Variable* v : used)
     if (v->unsized) kernel->smem_align = std::max(kernel->smem_align, v->align);
   end = align_up(end, kernel->smem_align);
+  if (end > kSharedReserved + kSharedOptinMax) {
+    log += fmt::format("line {}: entry '{}' uses too much shared memory: at least {} bytes; at most {}\n",
+                       f.line, f.name, end - kSharedReserved, kSharedOptinMax);
+    return false;
+  }
   for (const isa::Variable* v : used)
-    if (v->unsized) kernel->shared_offset[v] = end;
-  kernel->static_smem = end - kSharedReserved;
+    if (v->unsized) kernel->shared_offset[v] = static_cast<uint32_t>(end);
+  kernel->static_smem = static_cast<uint32_t>(end - kSharedReserved);
   kernels_.push_back(std::move(kernel));
+  return true;
 }
 
 const Kernel* Program::find_kernel(std::string_view name) const {

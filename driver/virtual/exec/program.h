@@ -1,6 +1,7 @@
 // A module decoded for one device: code, frame layouts, module variables in device memory.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <stdexcept>
@@ -15,6 +16,7 @@
 namespace ptxops::virt {
 
 class Memory;
+struct Effects;
 struct Warp;
 class Program;
 
@@ -49,6 +51,10 @@ struct Code {
   std::vector<uint32_t> register_slot;                              // by isa register index
   std::unordered_map<const isa::Variable*, uint32_t> local_offset;  // local and call-parameter variables
   uint32_t local_bytes = 0;                                         // a lane, one activation
+  std::vector<uint32_t> first_op;                                   // by instruction index
+  // For the checker, when first needed (check/undefined.h).
+  mutable std::atomic<const Effects*> effects{nullptr};
+  mutable std::shared_ptr<const Effects> effects_owner;
 
   // Fills constants and special registers of a fresh frame. `local_base`: this activation's local offset.
   void fill_frame(const Warp& warp, std::byte* regs, uint32_t local_base) const;
@@ -91,7 +97,7 @@ class Program {
   explicit Program(isa::Module module, Memory& memory) : module_(std::move(module)), memory_(memory) {}
   bool place_variables(int device, std::string& log);
   bool decode_functions(std::string& log);
-  void make_kernel(const isa::Function& function);
+  bool make_kernel(const isa::Function& function, std::string& log);
 
   isa::Module module_;
   Memory& memory_;

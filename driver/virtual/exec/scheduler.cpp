@@ -15,7 +15,7 @@ namespace {
 constexpr uint32_t kSlice = 20000;
 constexpr uint32_t kSeededSlice = 400;  // the most with a seed: many more interleavings
 
-enum class Slice { blocked, yielded, done, fault };
+enum class Slice { blocked, yielded, done, fault, other_mode };
 
 Split* next_runnable(Warp& w) {
   if (w.runnable.empty()) return nullptr;
@@ -43,19 +43,30 @@ bool warp_done(Warp& w) {
   return checker.warp_exit(w, *w.pc) && (!cta.exited() || checker.cta_exit(w, *w.pc));
 }
 
-Slice run_slice(Warp& w) {
-  Split* s = next_runnable(w);
-  if (!s) return Slice::blocked;
-  enter(w, *s);
+// Runs the split until something stops it; `s` is the split that runs. With kTracks, undefined values are
+// followed.
+template <bool kTracks>
+Slice run_splits(Warp& w, Split*& s, uint32_t& budget) {
   const Op* pc = s->pc;
-  const uint32_t slice = w.cta->cluster->random ? 1 + w.cta->cluster->draw() % kSeededSlice : kSlice;
-  uint32_t budget = slice;
-  const auto account = [&] { w.issued += slice - budget; };
+  const uint32_t before = budget;
+  const auto account = [&] { w.issued += before - budget; };
   while (budget) {
+    if constexpr (kTracks)
+      if (!w.order->undefined.active()) {
+        s->pc = pc;
+        account();
+        return Slice::other_mode;
+      }
     --budget;
     const Op& op = *pc;
     const uint32_t lanes = w.mask & (w.pred(op.guard) ^ op.guard_flip);
     w.clock += op.cost;
+    if constexpr (kTracks) {
+      if (!track(w, op, lanes)) {
+        account();
+        return Slice::fault;
+      }
+    }
     if (op.flags) [[unlikely]] {
       if (op.flags & kWaitLoad) w.clock = std::max(w.clock, w.load_ready);
       if (lanes == 0 && !(op.flags & kRunsWithoutLanes)) {
@@ -74,6 +85,11 @@ Slice run_slice(Warp& w) {
     switch (step) {
       case Step::jump:
         pc = w.pc;
+        if (!kTracks && w.order && w.order->undefined.active()) {
+          s->pc = pc;
+          account();
+          return Slice::other_mode;
+        }
         continue;
       case Step::block:
         s->pc = s->asleep_in = pc;
@@ -111,6 +127,18 @@ Slice run_slice(Warp& w) {
   w.runnable.push_back(s);
   account();
   return Slice::yielded;
+}
+
+Slice run_slice(Warp& w) {
+  Split* s = next_runnable(w);
+  if (!s) return Slice::blocked;
+  enter(w, *s);
+  uint32_t budget = w.cta->cluster->random ? 1 + w.cta->cluster->draw() % kSeededSlice : kSlice;
+  for (;;) {
+    const bool tracks = w.order && w.order->undefined.active();
+    const Slice slice = tracks ? run_splits<true>(w, s, budget) : run_splits<false>(w, s, budget);
+    if (slice != Slice::other_mode) return slice;
+  }
 }
 
 // Applies requested asynchronous operations: all of them or, with a seed, some, in another order. What must
@@ -165,6 +193,10 @@ Finding deadlock_of(const Cluster& c) {
           f.id = Diagnostic::B4;
           f.site_count = 0;
         }
+        // A collective waits for lanes that execute it too, but with another mask.
+        if (s->waiting == WaitKind::lanes && f.id == Diagnostic::X4)
+          for (const Rendezvous& r : w->rendezvous)
+            if (r.members & ~r.arrived & s->mask) f.id = Diagnostic::C4;
         if (f.site_count < 2 && at_mbarrier == (f.id == Diagnostic::B4)) f.sites[f.site_count++] = site;
         if (++count > kMost) continue;
         text += fmt::format("\n    CTA ({},{},{}) warp {} lanes 0x{:08x} at line {}: {}: {}", cta->id.x,
@@ -176,6 +208,21 @@ Finding deadlock_of(const Cluster& c) {
 }
 
 }  // namespace
+
+Finding livelock_of(const Cluster& c, double seconds) {
+  Finding f;
+  f.id = Diagnostic::X5;
+  f.kernel = c.grid->kernel().name;
+  f.what = fmt::format(
+      "livelock: every running cluster has only been spinning for {} s of wall time "
+      "(PTXOPS_VIRTUAL_SPIN_LIMIT)",
+      seconds);
+  for (const auto& cta : c.ctas)
+    for (const auto& w : cta->warps)
+      for (const Split* s : w->runnable)
+        if (f.site_count < 2) f.sites[f.site_count++] = site_of(*w, *s->pc, -1, "spins", "");
+  return f;
+}
 
 void Cluster::wake(Split& s) {
   if (s.list) {
@@ -238,6 +285,7 @@ ClusterState run_cluster(Cluster& c) {
         if (!warp_done(w)) return ClusterState::aborted;
         break;
       case Slice::fault:
+      case Slice::other_mode:
         return ClusterState::aborted;
       case Slice::yielded:
         if (!w.queued) {

@@ -79,20 +79,6 @@ std::string Register::name() const {
   return number < 0 ? std::string(prefix) : fmt::format("{}{}", prefix, number);
 }
 
-uint64_t Function::offset_of_param(size_t i) const {
-  uint64_t offset = 0;
-  for (size_t k = 0;; ++k) {
-    const Variable& v = *params[k];
-    offset = (offset + v.align - 1) / v.align * v.align;
-    if (k == i) return offset;
-    offset += v.size;
-  }
-}
-
-uint64_t Function::param_bytes() const {
-  return params.empty() ? 0 : offset_of_param(params.size() - 1) + params.back()->size;
-}
-
 Module::Module() : arena_(std::make_unique<Arena>()) {}
 Module::~Module() = default;
 Module::Module(Module&&) noexcept = default;

@@ -69,6 +69,9 @@ struct Operand {
   };
   std::span<const Operand> elements;
 
+  // A label, branch table, prototype or list of call targets that stands further down, until it is found.
+  static constexpr uint32_t kUnresolved = UINT32_MAX;
+  bool is_unresolved() const { return kind == OperandKind::label && index == kUnresolved; }
   bool is_reg() const { return kind == OperandKind::reg; }
   bool is_imm() const { return kind == OperandKind::immediate; }
   bool is_address() const { return kind == OperandKind::address; }
@@ -147,16 +150,17 @@ struct Variable {
   uint64_t elements = 1;  // product of dimensions and vector length
   uint64_t size = 0;      // bytes; 0 for `extern .shared x[]`
   bool is_array = false;
-  bool unsized = false;             // x[] without an initialiser: dynamic shared memory
-  bool managed = false;             // .attribute(.managed)
-  int32_t reg = -1;                 // space reg: index in Function::registers
-  uint32_t index = 0;               // position in Module::variables or Function::variables
+  bool unsized = false;  // x[] without an initialiser: dynamic shared memory
+  bool managed = false;  // .attribute(.managed)
+  int32_t reg = -1;      // space reg: index in Function::registers
+  uint64_t offset = 0;   // of a parameter: bytes from the first one, laid out as the members of a C struct
+  uint32_t index = 0;    // position in Module::variables or Function::variables
   const Function* owner = nullptr;  // nullptr at module scope
   // .ptr attribute of a kernel parameter
   bool is_pointer = false;
   Space pointee = Space::generic;
   uint32_t pointee_align = 0;
-  // Initial image, `size` bytes; empty means zero (.global, .const) or nothing (other spaces).
+  // Initial image of the first bytes; the others are zero (.global, .const) or nothing (other spaces).
   std::vector<std::byte> image;
   std::vector<Relocation> relocations;
 };
@@ -219,9 +223,8 @@ struct Function {
   bool explicitcluster = false, noreturn = false;
   std::vector<std::string_view> pragmas;
 
-  // Bytes of the parameter block of an entry, laid out by offset_of_param().
-  uint64_t param_bytes() const;
-  uint64_t offset_of_param(size_t i) const;
+  // Bytes of the parameter block of an entry.
+  uint64_t param_bytes() const { return params.empty() ? 0 : params.back()->offset + params.back()->size; }
 };
 
 struct SourceFile {

@@ -1,5 +1,6 @@
 // Modules, functions, statements.
 #include <algorithm>
+#include <optional>
 
 #include "driver/virtual/isa/parser.h"
 
@@ -255,11 +256,11 @@ void Parser::alias() {
   expect(',', ".alias");
   Token target = expect_name("aliased function");
   expect(';', ".alias");
-  Function *from = nullptr, *to = nullptr;
-  for (Function& f : module_.functions) {
-    if (f.name == alias_name.text) from = &f;
-    if (f.name == target.text) to = &f;
-  }
+  const auto function_named = [&](std::string_view name) -> Function* {
+    const Name* n = names_.find(name);
+    return n && n->kind == Name::Kind::function ? &module_.functions[n->index] : nullptr;
+  };
+  Function *from = function_named(alias_name.text), *to = function_named(target.text);
   if (!from) fail_at(alias_name.line, "Unknown symbol '{}'", alias_name.text);
   if (!to) fail_at(target.line, "Unknown symbol '{}'", target.text);
   if (from->defined) fail_at(alias_name.line, ".alias '{}' must not have a body", alias_name.text);
@@ -380,8 +381,15 @@ void Parser::parameters(Function& f, std::vector<const Variable*>& list, bool is
     v.line = name.line;
     variable_extent(v);
     if (v.unsized) fail_at(name.line, "Parameter '{}' has no size", name.text);
+    if (space == Space::reg && (v.is_array || v.elements > 1))
+      fail_at(name.line, "Parameter '{}' is an array, which a register cannot hold", name.text);
+    if (v.type == Type::pred)
+      fail_at(name.line, "unsupported parameter '{}': predicates as parameters are not implemented",
+              name.text);
     v.index = static_cast<uint32_t>(f.variables.size());
     v.owner = &f;
+    if (!list.empty()) v.offset = list.back()->offset + list.back()->size;
+    if (space == Space::param) v.offset = (v.offset + v.align - 1) / v.align * v.align;
     if (space == Space::reg) {
       v.reg = static_cast<int32_t>(f.registers.size());
       f.registers.push_back({v.name, -1, v.type});
@@ -426,8 +434,29 @@ void Parser::function_directives(Function& f) {
 }
 
 void Parser::open_scope() {
+  if (scopes_.size() > kMaxScopes) fail_at(lexer_.peek().line, "Blocks nest deeper than {}", kMaxScopes);
   scopes_.push_back({names_.mark(), ranges_.mark(), pending_.size()});
 }
+
+namespace {
+
+// What a name that stands further down may be to the instruction that uses it.
+std::optional<OperandKind> resolved_kind(Id user, Name::Kind kind) {
+  switch (kind) {
+    case Name::Kind::label:
+      return user == Id::bra ? std::optional(OperandKind::label) : std::nullopt;
+    case Name::Kind::branch_table:
+      return user == Id::brx_idx ? std::optional(OperandKind::branch_table) : std::nullopt;
+    case Name::Kind::call_targets:
+      return user == Id::call ? std::optional(OperandKind::call_targets) : std::nullopt;
+    case Name::Kind::prototype:
+      return user == Id::call ? std::optional(OperandKind::prototype) : std::nullopt;
+    default:
+      return std::nullopt;
+  }
+}
+
+}  // namespace
 
 // Labels of this scope become known; references left over belong to an enclosing one.
 void Parser::close_scope() {
@@ -437,21 +466,13 @@ void Parser::close_scope() {
   for (size_t i = s.pending_begin; i < pending_.size(); ++i) {
     Pending& p = pending_[i];
     const Name* n = names_.find(p.name);
-    bool here = n && n->depth == depth;
-    if (here && n->kind == Name::Kind::label) {
-      if (p.operand)
-        p.operand->index = n->index;
-      else
-        (*p.table)[p.position] = n->index;
-    } else if (here && p.operand && n->kind == Name::Kind::branch_table) {
-      p.operand->kind = OperandKind::branch_table;
+    const std::optional<OperandKind> kind =
+        n && n->depth == depth ? resolved_kind(p.user, n->kind) : std::nullopt;
+    if (kind && p.operand) {
+      p.operand->kind = *kind;
       p.operand->index = n->index;
-    } else if (here && p.operand && n->kind == Name::Kind::call_targets) {
-      p.operand->kind = OperandKind::call_targets;
-      p.operand->index = n->index;
-    } else if (here && p.operand && n->kind == Name::Kind::prototype) {
-      p.operand->kind = OperandKind::prototype;
-      p.operand->index = n->index;
+    } else if (kind) {
+      (*p.table)[p.position] = n->index;
     } else {
       pending_[kept++] = p;
     }
@@ -589,12 +610,14 @@ void Parser::instruction(int32_t guard, bool guard_negated) {
                     matched.opcode.id() == Id::call;
     size_t n = 0;
     for (Operand& o : operands) {
-      if (branches && o.kind == OperandKind::label && o.index == kNoLabel) new_pending_[n++].operand = &o;
+      if (!branches || !o.is_unresolved()) continue;
+      new_pending_[n].user = matched.opcode.id();
+      new_pending_[n++].operand = &o;
     }
     if (n != new_pending_.size()) fail_at(new_pending_[n].line, "Unknown symbol '{}'", new_pending_[n].name);
     pending_.insert(pending_.end(), new_pending_.begin(), new_pending_.end());
   }
-  if (!new_pending_.empty() && matched.opcode.id() == Id::call && in.operands[1].kind == OperandKind::label) {
+  if (matched.opcode.id() == Id::call && in.operands[1].is_unresolved()) {
     // The callee must be declared before; the complaint about the name is enough.
     function_->instructions.push_back(in);
     return;

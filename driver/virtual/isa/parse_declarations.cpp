@@ -62,15 +62,23 @@ void Parser::registers() {
                 old->line);
       }
       ranges_.insert(name.text, n);
-      for (uint32_t i = 0; i < n.count * vector; ++i) {
-        function_->registers.push_back({name.text, static_cast<int32_t>(i / vector), type});
-      }
+      add_registers(name.text, type, n.count, vector, name.line);
     } else {
       declare(name.text, n);
-      for (uint32_t i = 0; i < vector; ++i) function_->registers.push_back({name.text, -1, type});
+      add_registers(name.text, type, 0, vector, name.line);
     }
   } while (accept(','));
   expect(';', ".reg");
+}
+
+// `count` = 0: one register that has no number.
+void Parser::add_registers(std::string_view prefix, Type type, uint32_t count, uint32_t vector,
+                           uint32_t line) {
+  std::vector<Register>& all = function_->registers;
+  const size_t n = size_t{std::max(count, 1u)} * vector;
+  if (n > kMaxRegisters - all.size())
+    fail_at(line, "'{}' has more than {} registers", function_->name, kMaxRegisters);
+  for (size_t i = 0; i < n; ++i) all.push_back({prefix, count ? static_cast<int32_t>(i / vector) : -1, type});
 }
 
 void Parser::declaration(Linkage linkage) {
@@ -137,18 +145,21 @@ void Parser::variable_extent(Variable& v) {
       dimensions_.push_back(0);
       v.unsized = true;
     } else {
-      dimensions_.push_back(static_cast<uint64_t>(integer("Array dimension", 0, INT64_MAX)));
+      dimensions_.push_back(static_cast<uint64_t>(integer("Array dimension", 1, INT64_MAX)));
     }
+    if (dimensions_.size() > kMaxDimensions)
+      fail_at(lexer_.peek().line, "'{}' has more than {} dimensions", v.name, kMaxDimensions);
     expect(']', "array");
   }
   uint32_t element_bytes = static_cast<uint32_t>(type_bytes(v.type));
   if (v.align == 0) v.align = element_bytes * static_cast<uint32_t>(v.elements);
   uint64_t vector = v.elements;
-  v.elements = vector;
   for (uint64_t d : dimensions_) {
-    if (d != 0 && v.elements > (uint64_t{1} << 40) / d) fail_at(v.line, "Variable '{}' is too large", v.name);
+    if (d == 0) continue;
+    if (v.elements > (uint64_t{1} << 40) / d) fail_at(v.line, "Variable '{}' is too large", v.name);
     v.elements *= d;
   }
+  if (v.unsized) v.elements = 0;
   if (vector > 1) dimensions_.push_back(vector);
   v.size = v.elements * element_bytes;
 }
@@ -214,13 +225,14 @@ void Parser::initializer(Variable& v) {
     v.elements = (v.image.size() / bytes + inner - 1) / inner * inner;
     v.size = v.elements * bytes;
     v.unsized = false;
+    if (v.size == 0) fail_at(v.line, "The initialiser of '{}' is empty, and so has no size", v.name);
   }
-  v.image.resize(v.size);
 }
 
 // One braced list: `room` elements from element `first`. Missing values stay zero.
 void Parser::initial_list(Variable& v, uint64_t first, uint64_t room, size_t level) {
   Token open = expect('{', "initialiser");
+  const Nesting nesting(*this, open.line);
   uint64_t inner = 1;
   for (size_t i = level + 1; i < dimensions_.size(); ++i) inner *= dimensions_[i];
   uint64_t position = 0;
@@ -246,6 +258,8 @@ void Parser::initial_list(Variable& v, uint64_t first, uint64_t room, size_t lev
 // number | symbol [+ offset] | generic(symbol) [+ offset] | mask(symbol or generic(symbol))
 void Parser::initial_value(Variable& v, uint64_t element) {
   uint64_t bytes = static_cast<uint64_t>(type_bytes(v.type));
+  if (element >= kMaxImageBytes / bytes)
+    fail_at(lexer_.peek().line, "The initialiser of '{}' has values beyond {} bytes", v.name, kMaxImageBytes);
   uint64_t at = element * bytes;
   if (v.image.size() < at + bytes) v.image.resize(at + bytes);
   auto store = [&](uint64_t bits) { std::memcpy(&v.image[at], &bits, std::min<uint64_t>(bytes, 8)); };
@@ -342,11 +356,12 @@ void Parser::table_directive(const Token& name) {
       Token l = expect_name("label");
       Pending p;
       p.operand = nullptr;
+      p.user = Id::bra;
       p.table = &table;
       p.position = table.size();
       p.name = l.text;
       p.line = l.line;
-      table.push_back(kNoLabel);
+      table.push_back(Operand::kUnresolved);
       pending_.push_back(p);
     } while (accept(','));
   } else if (d.is(".calltargets")) {

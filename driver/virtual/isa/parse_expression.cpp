@@ -99,13 +99,17 @@ Constant Parser::constant_unary() {
     lexer_.take();
     return integer_constant(32, false);
   }
+  const Nesting nesting(*this, t.line);
   if (t.is('(')) {
     lexer_.take();
     if (lexer_.peek().is(".s64") || lexer_.peek().is(".u64")) {  // cast
       bool is_unsigned = lexer_.take().is(".u64");
       expect(')', "cast");
       Constant c = constant_unary();
-      if (c.is_float) c = integer_constant(static_cast<int64_t>(c.f), is_unsigned);
+      if (c.is_float) {
+        if (!(c.f >= -0x1p63 && c.f < 0x1p63)) fail_at(t.line, "{} does not fit 64 bits", c.f);
+        c = integer_constant(static_cast<int64_t>(c.f), is_unsigned);
+      }
       c.is_unsigned = is_unsigned;
       return c;
     }
@@ -208,6 +212,7 @@ Constant Parser::constant_binary(int min_precedence) {
 Constant Parser::constant_ternary() {
   Constant c = constant_binary(1);
   if (!lexer_.peek().is('?')) return c;
+  const Nesting nesting(*this, lexer_.peek().line);
   lexer_.take();
   Constant yes = constant();
   expect(':', "constant expression");

@@ -58,7 +58,11 @@ const Name* Parser::lookup(std::string_view text, Name& storage) const {
   if (exact && exact->kind == Name::Kind::none) exact = nullptr;
   if (text.back() < '0' || text.back() > '9') return exact;
   size_t first_digit = text.size();
-  while (first_digit > 1 && text[first_digit - 1] >= '0' && text[first_digit - 1] <= '9') --first_digit;
+  // No range has numbers of more digits.
+  constexpr size_t kMaxDigits = 8;
+  while (first_digit > 1 && text[first_digit - 1] >= '0' && text[first_digit - 1] <= '9' &&
+         text.size() - first_digit < kMaxDigits)
+    --first_digit;
   for (size_t split = first_digit; split < text.size(); ++split) {
     if (text[split] == '0' && split + 1 < text.size()) continue;  // %r01 is not %r1
     const Name* range = ranges_.find(text.substr(0, split));
@@ -131,8 +135,8 @@ Operand Parser::name_operand(const Token& t) {
   if (!name) {
     if (t.text[0] == '%') return special_operand(t);
     o.kind = OperandKind::label;  // defined further down, or unknown
-    o.index = kNoLabel;
-    new_pending_.push_back({nullptr, nullptr, 0, t.text, t.line});
+    o.index = Operand::kUnresolved;
+    new_pending_.push_back({nullptr, nullptr, 0, Id::bra, t.text, t.line});
     return o;
   }
   switch (name->kind) {
@@ -199,7 +203,7 @@ Operand Parser::immediate_operand(const Constant& c) {
 }
 
 Operand Parser::vector_operand() {
-  lexer_.take();
+  const Nesting nesting(*this, lexer_.take().line);
   std::vector<Operand> elements;
   if (!lexer_.peek().is('}')) {
     do {

@@ -40,7 +40,12 @@ class Parser {
 
  private:
   static constexpr size_t kMaxErrors = 20;
-  static constexpr uint32_t kNoLabel = UINT32_MAX;
+  // Beyond these a module is wrong, not large: time, memory and stack stay in proportion to the text.
+  static constexpr uint32_t kMaxNesting = 200;              // brackets in expressions, operands, initialisers
+  static constexpr size_t kMaxScopes = 1000;                // blocks within blocks
+  static constexpr size_t kMaxRegisters = size_t{1} << 20;  // a function
+  static constexpr uint64_t kMaxImageBytes = uint64_t{1} << 28;  // up to the last value of an initialiser
+  static constexpr size_t kMaxDimensions = 16;                   // an array
 
   // parse.cpp: modules, functions, statements
   void module_item();
@@ -100,6 +105,22 @@ class Parser {
   int64_t integer(const char* what, int64_t min, int64_t max);
 
   // Helpers
+  // One level of brackets while it lives.
+  class Nesting {
+   public:
+    Nesting(Parser& parser, uint32_t line) : depth_(parser.nesting_) {
+      if (++depth_ > kMaxNesting) {
+        --depth_;
+        parser.fail_at(line, "Brackets nest deeper than {}", kMaxNesting);
+      }
+    }
+    ~Nesting() { --depth_; }
+    Nesting(const Nesting&) = delete;
+
+   private:
+    uint32_t& depth_;
+  };
+  void add_registers(std::string_view prefix, Type type, uint32_t count, uint32_t vector, uint32_t line);
   [[noreturn]] void fail(uint32_t line, std::string text) { throw StatementError{line, std::move(text)}; }
   template <class... Args>
   [[noreturn]] void fail_at(uint32_t line, fmt::format_string<Args...> f, Args&&... args) {
@@ -128,6 +149,7 @@ class Parser {
     Operand* operand;
     std::vector<uint32_t>* table;  // instead of operand: an entry of a branch table ...
     size_t position;               // ... and which
+    Id user;                       // the instruction; bra for a branch table's entries
     std::string_view name;
     uint32_t line;
   };
@@ -139,6 +161,7 @@ class Parser {
   Function* function_ = nullptr;
   std::deque<std::vector<uint32_t>> branch_labels_;  // stable while labels are pending
   uint32_t location_ = 0;
+  uint32_t nesting_ = 0;
   bool version_seen_ = false, target_seen_ = false;
 };
 

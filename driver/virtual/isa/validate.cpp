@@ -190,9 +190,8 @@ std::string check_operand(const Operand& o, const ExpectedOperand& e, const Inst
     case Kind::label:
       return o.kind == OperandKind::label ? "" : "must be a label";
     case Kind::branch_table:
-      return o.kind == OperandKind::label || o.kind == OperandKind::branch_table
-                 ? ""
-                 : "must name a .branchtargets list";
+      return o.is_unresolved() || o.kind == OperandKind::branch_table ? ""
+                                                                      : "must name a .branchtargets list";
     case Kind::barrier:
       if (!u32()) return "must be a barrier number: .u32 register or constant";
       if (o.is_imm() && o.bits > 15) {

@@ -98,6 +98,21 @@ std::string check_mov(const Instruction& in, const Function& f) {
   }
 }
 
+// An argument or result of a call against the parameter that it becomes.
+std::string check_passed(const Operand& o, const Variable& formal, const Function& f) {
+  const bool variable = o.kind == OperandKind::variable;
+  if (variable && (o.variable->space != Space::param || o.offset != 0))
+    return fmt::format("'{}' is not in .param space, and cannot be passed", o.variable->name);
+  if (variable && f.is_entry && o.variable->index < f.params.size())
+    return fmt::format("formal parameter '{}' cannot be passed", o.variable->name);
+  if (!variable && !o.is_reg()) return "";  // a sink, or a constant, which takes the parameter's type
+  const uint64_t bytes = variable ? o.variable->size : static_cast<uint64_t>(type_bytes(o.type));
+  if (bytes != formal.size || (!variable && formal.is_array) || o.type == Type::pred)
+    return fmt::format("{} of {} bytes does not match the formal parameter '{}' of {}", describe(o, f), bytes,
+                       formal.name, formal.size);
+  return "";
+}
+
 // ---- call ---------------------------------------------------------------------------------------------
 
 std::string check_call(const Instruction& in, const Function& f) {
@@ -115,7 +130,7 @@ std::string check_call(const Instruction& in, const Function& f) {
     if (!register_suits(Type::u64, callee.type, false))
       return fmt::format("{} is no 64-bit function address", describe(callee, f));
     bool table = proto.kind == OperandKind::prototype || proto.kind == OperandKind::call_targets ||
-                 proto.kind == OperandKind::label;
+                 proto.is_unresolved();
     if (!table) return "an indirect call needs a .callprototype or .calltargets name";
     if (proto.kind == OperandKind::prototype) {
       want_results = f.prototypes[proto.index].returns.size();
@@ -135,6 +150,20 @@ std::string check_call(const Instruction& in, const Function& f) {
   for (const Operand& a : arguments.elements) {
     if (!a.is_reg() && !a.is_imm() && a.kind != OperandKind::variable)
       return fmt::format("{} cannot be an argument", describe(a, f));
+  }
+  if (callee.kind == OperandKind::function) {
+    for (size_t i = 0; i < n_results; ++i)
+      if (auto why = check_passed(results.elements[i], *callee.function->returns[i], f); !why.empty())
+        return why;
+    for (size_t i = 0; i < n_arguments; ++i)
+      if (auto why = check_passed(arguments.elements[i], *callee.function->params[i], f); !why.empty())
+        return why;
+  } else if (proto.kind == OperandKind::prototype) {
+    const Prototype& p = f.prototypes[proto.index];
+    for (size_t i = 0; i < n_results; ++i)
+      if (auto why = check_passed(results.elements[i], p.returns[i], f); !why.empty()) return why;
+    for (size_t i = 0; i < n_arguments; ++i)
+      if (auto why = check_passed(arguments.elements[i], p.params[i], f); !why.empty()) return why;
   }
   return "";
 }

@@ -297,6 +297,14 @@ const Allocation* Memory::allocate(int device, uint64_t size, const char* kind, 
   return a;
 }
 
+void Memory::zero(const Allocation& a) {
+  constexpr uint64_t kPage = 4096;
+  const bool whole_pages = a.base % kPage == 0 && a.size >= kGranule && a.base - impl_->base < impl_->span;
+  const uint64_t mapped = whole_pages ? a.size / kPage * kPage : 0;
+  if (mapped != 0) Impl::give_back(a.base, mapped);
+  std::memset(reinterpret_cast<void*>(a.base + mapped), 0, a.size - mapped);
+}
+
 bool Memory::release(uint64_t base) {
   std::lock_guard lock(impl_->mutex);
   auto it = impl_->live.find(base);

@@ -49,6 +49,9 @@ class Memory {
   // The live allocation that contains `address`, or nullptr. Lock-free; any thread.
   const Allocation* find(uint64_t address) const;
 
+  // Whether the address lies in the space of the devices and of pinned host memory, allocated or not.
+  bool owns(uint64_t address) const { return address - base_ < span_; }
+
   // One line about an address for reports: what it lies in, or how far it is from what (freed ones included).
   std::string describe(uint64_t address) const;
 
@@ -59,6 +62,9 @@ class Memory {
   // nullptr when the device's 80 GiB or the arena is exhausted, or size is 0. `tracked` = with a shadow. Any
   // thread.
   const Allocation* allocate(int device, uint64_t size, const char* kind = "device", bool tracked = true);
+
+  // Every byte becomes 0, without becoming resident where it was fresh.
+  void zero(const Allocation& a);
 
   // Frees the allocation that begins at `base` (made by allocate); false when none does. find() refuses its
   // addresses at once; its pages stay mapped, so that a kernel still using them is reported instead of

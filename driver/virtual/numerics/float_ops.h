@@ -136,7 +136,8 @@ PTXOPS_NUMERICS Bits<F> operate(Bits<F> a, Bits<F> b, Bits<F> c) {
     if constexpr (O == Op::sqrt && F == Format::f64) r = __builtin_sqrt(in(a));
     Bits<F> bits = std::bit_cast<Bits<F>>(r);
     if constexpr (F == Format::f64) {
-      // Which operand's NaN the machine returns depends on the order the compiler picks. Ours: the first, quieted.
+      // Which operand's NaN the machine returns depends on the order the compiler picks. Ours: the first,
+      // quieted.
       constexpr Bits<F> quiet = Bits<F>{1} << 51;
       if constexpr (O == Op::fma) bits = in(c) == in(c) ? bits : c | quiet;
       if constexpr (O != Op::sqrt) bits = in(b) == in(b) ? bits : b | quiet;

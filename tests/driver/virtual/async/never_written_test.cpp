@@ -19,12 +19,14 @@ mul.wide.u32 %x, %me, 4;
          "\nret;\n}\n";
 }
 
-TEST(NeverWritten, GlobalLoadIsAFaultUntilStored) {
+TEST(NeverWritten, GlobalLoadMayBeCopiedNotUsedUntilStored) {
   Buffer out(32);
   const Allocation* fresh = memory().allocate(0, 128);
-  const std::string load =
-      "add.u64 %in, %in, %x;\nadd.u64 %out, %out, %x;\nld.global.u32 %i0, [%in];\nst.global.u32 [%out], %i0;";
+  const std::string head = "add.u64 %in, %in, %x;\nadd.u64 %out, %out, %x;\nld.global.u32 %i0, [%in];\n";
+  const std::string load = head + "st.global.u32 [%out], %i0;";
   auto r = run(text(load), {fresh->base, out.address()});
+  EXPECT_EQ(r.fault.text, "") << "a copy is no use";
+  r = run(text(head + "add.u32 %i0, %i0, 1;\nst.global.u32 [%out], %i0;"), {fresh->base, out.address()});
   EXPECT_EQ(r.fault.kind, FaultKind::never_written) << r.fault.text;
   r = run(text("add.u64 %in, %in, %x;\nst.global.u32 [%in], %me;"), {fresh->base, out.address()});
   EXPECT_EQ(r.fault.text, "");
@@ -34,11 +36,11 @@ TEST(NeverWritten, GlobalLoadIsAFaultUntilStored) {
   memory().release(fresh->base);
 }
 
-TEST(NeverWritten, SharedLoadIsAFaultUntilStored) {
+TEST(NeverWritten, SharedLoadIsAFaultWhenUsedUntilStored) {
   Buffer out(32);
   const std::string address = "mov.u32 %i1, buffer;\nmad.lo.u32 %i1, %me, 4, %i1;\n";
   const std::string store = "st.shared.u16 [%i1], %i1;\n", rest = "st.shared.u16 [%i1+2], %i1;\n";
-  const std::string load = "ld.shared.u32 %i0, [%i1];\nst.global.u32 [%out], %i0;";
+  const std::string load = "ld.shared.u32 %i0, [%i1];\nadd.u32 %i0, %i0, 1;\nst.global.u32 [%out], %i0;";
   EXPECT_EQ(run(text(address + store + load), {0, out.address()}).fault.kind, FaultKind::never_written);
   EXPECT_EQ(run(text(address + store + rest + load), {0, out.address()}).fault.text, "");
 }

@@ -17,12 +17,12 @@ uint64_t in_core_matrices(uint64_t row, uint64_t k) {
   return row / 8 * 256 + k / 16 * 128 + row % 8 * 16 + k % 16;
 }
 
-int64_t mma(const std::vector<uint32_t>& words, uint64_t r, uint64_t b) {
+int64_t mma(const std::vector<uint32_t>& words, uint64_t r, uint64_t a, uint64_t b) {
   const uint64_t thread = r / 4, lane = thread % 32;
   const uint64_t row = thread / 32 * 16 + lane / 4 + r % 4 / 2 * 8, column = lane % 4 * 2 + r % 2;
   int64_t sum = 0;
   for (uint64_t k = 0; k < 32; ++k)
-    sum += s8(words, in_core_matrices(row, k)) * s8(words, b + in_core_matrices(column, k));
+    sum += s8(words, a + in_core_matrices(row, k)) * s8(words, b + in_core_matrices(column, k));
   return sum;
 }
 
@@ -114,10 +114,11 @@ class Evaluator {
       const auto& words = buffer(identifier());
       expect(',');
       const uint64_t r = binary(0);
-      uint64_t b = 2048;
+      uint64_t a = 0, b = 2048;
       if (peek() == ',') expect(','), b = binary(0);
+      if (peek() == ',') expect(','), a = binary(0);
       expect(')');
-      return static_cast<uint64_t>(mma(words, r, b));
+      return static_cast<uint64_t>(mma(words, r, a, b));
     }
     if (name == "dot") {
       expect('(');

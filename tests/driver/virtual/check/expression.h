@@ -4,10 +4,9 @@
 //   i, numbers, + - * / % & | ^ << >> < (0 or 1), parentheses
 //   BUFFER[EXPRESSION]         a 32-bit word of the buffer's initial contents
 //   sum(N, EXPRESSION)         over j = 0..N-1
-//   mma(BUFFER, R [, B])       word R of the fragments of m64n8k32.s32.s8.s8: A (64 rows) at byte 0, B (8
-//   rows)
-//                              at byte B (2048), both in core matrices of 8 rows x 16 bytes, two side by side
-//                              (strides 128 and 256)
+//   mma(BUFFER, R [, B [, A]]) word R of the fragments of m64n8k32.s32.s8.s8: A (64 rows) at byte A (0),
+//                              B (8 rows) at byte B (2048), both in core matrices of 8 rows x 16 bytes,
+//                              two side by side (strides 128 and 256)
 //   dot(A, ROW, B, COLUMN, K)  sum of K products of s8, rows of K bytes: A[ROW] and B[COLUMN]
 #pragma once
 

@@ -57,8 +57,8 @@ TEST(Structure, Functions) {
   EXPECT_TRUE(k.params[0]->is_pointer);
   EXPECT_EQ(k.params[0]->pointee, Space::global);
   EXPECT_EQ(k.params[0]->pointee_align, 16u);
-  EXPECT_EQ(k.offset_of_param(1), 8u);
-  EXPECT_EQ(k.offset_of_param(2), 64u);
+  EXPECT_EQ(k.params[1]->offset, 8u);
+  EXPECT_EQ(k.params[2]->offset, 64u);
   EXPECT_EQ(k.param_bytes(), 192u);
   ASSERT_EQ(k.instructions.size(), 2u);
   const auto& call = k.instructions[0];
@@ -90,9 +90,9 @@ TEST(Structure, Variables) {
   const Variable& a = *p.module.find_variable("a");
   EXPECT_EQ(a.size, 12u);
   EXPECT_EQ(a.align, 8u);
-  uint16_t values[6];
-  ASSERT_EQ(a.image.size(), 12u);
-  std::memcpy(values, a.image.data(), 12);
+  uint16_t values[6] = {};
+  ASSERT_EQ(a.image.size(), 8u) << "up to the last value";
+  std::memcpy(values, a.image.data(), 8);
   EXPECT_EQ(values[0], 1);
   EXPECT_EQ(values[1], 2);
   EXPECT_EQ(values[2], 0);
