@@ -316,66 +316,115 @@ void add_combine(std::vector<Case>& cases, uint64_t seed) {
   cases.push_back(std::move(c));
 }
 
-// Fixed cuts, whose pieces and merges follow from the lengths alone.
-void add_schedule(std::vector<Case>& cases, uint64_t seed) {
-  constexpr int requests = 700, parts = 7, cut = 3, capacity = 640, overhead = 2,
-                most = (capacity / 64 + cut - 1) / cut;
-  Random random{seed};
-  std::vector<int32_t> lengths, flags(requests, 0), pieces, merges;
-  int slots = 0;
-  for (int r = 0; r < requests; ++r) {
-    lengths.push_back(static_cast<int32_t>(random.between(-20, 700)));
-    const int length = std::clamp(lengths[r], 0, capacity), blocks = static_cast<int>(ceil_div(length, 64));
-    const int splits = std::max(1, static_cast<int>(ceil_div(blocks, cut)));
-    flags[r] = lengths[r] < 0 ? 1 : lengths[r] > capacity ? 2 : 0;
-    if (splits > 1)
-      for (const int v : {r, slots, splits, 0}) merges.push_back(v);
-    for (int s = 0; s < splits; ++s)
-      for (const int v :
-           {r, s * cut, std::min((s + 1) * cut, blocks), length, splits > 1 ? slots++ : -1, s, 0, 0})
-        pieces.push_back(v);
+// What mla_schedule makes of the lengths, by the formulas of its head. split: blocks of a fixed cut, 0: free
+// cuts.
+struct Schedule {
+  static constexpr int kCapacity = 640, kOverhead = 2;
+  int requests, parts, split;
+  std::vector<int32_t> lengths, flags, pieces, merges;
+  std::vector<int32_t>
+      part_begin;  // of fixed cuts; of free ones the text leaves it open where a cut moves to an edge
+  int max_pieces = 0;
+
+  Schedule(int request_count, int part_count, int split_blocks, uint64_t seed)
+      : requests(request_count), parts(part_count), split(split_blocks) {
+    Random random{seed};
+    std::vector<int> length, blocks, count;
+    int total = 0, longest = 0;
+    for (int r = 0; r < requests; ++r) {
+      lengths.push_back(static_cast<int32_t>(random.between(-20, 700)));
+      flags.push_back(lengths[r] < 0 ? 1 : lengths[r] > kCapacity ? 2 : 0);
+      length.push_back(std::clamp<int>(lengths[r], 0, kCapacity));
+      blocks.push_back(static_cast<int>(ceil_div(length[r], 64)));
+      count.push_back(split ? std::max(1, static_cast<int>(ceil_div(blocks[r], split))) : 1);
+      total += blocks[r] + kOverhead * count[r];
+      longest = std::max(longest, blocks[r]);
+    }
+    int target = static_cast<int>(ceil_div(total, parts));
+    int64_t best = INT64_MAX;
+    for (int used = 1; used <= parts && !split; ++used) {
+      const int64_t each = ceil_div(total, used);
+      const int64_t cost = 8 * each + (longest > each ? 8 * kOverhead + (longest + each - 1) / each : 0);
+      if (cost < best) best = cost, target = static_cast<int>(each);
+    }
+    const int snap = std::clamp(target / 4, 1, 4);
+    int at = 0, slots = 0;
+    std::vector<int> starts;
+    for (int r = 0; r < requests; ++r) {
+      std::vector<int> cuts = {0};
+      if (split)
+        for (int s = 1; s < count[r]; ++s) cuts.push_back(s * split);
+      for (int p = 1; p < parts && !split; ++p) {
+        const int o = p * target - at - kOverhead;
+        if (p * target >= at && o >= snap && o <= blocks[r] - snap) cuts.push_back(o);
+      }
+      const int splits = static_cast<int>(cuts.size());
+      cuts.push_back(blocks[r]);
+      if (splits > 1) merges.insert(merges.end(), {r, slots, splits, 0});
+      for (int s = 0; s < splits; ++s) {
+        starts.push_back(at + s * (split + kOverhead));
+        pieces.insert(pieces.end(), {r, cuts[s], cuts[s + 1], length[r], splits > 1 ? slots++ : -1, s, 0, 0});
+      }
+      at += blocks[r] + kOverhead * count[r];
+    }
+    for (int p = 0; p <= parts && split; ++p)
+      part_begin.push_back(static_cast<int32_t>(
+          p == parts ? starts.size()
+                     : std::count_if(starts.begin(), starts.end(), [&](int x) { return x < p * target; })));
+    max_pieces = split ? requests * std::max(1, static_cast<int>(ceil_div(kCapacity / 64, split)))
+                       : requests + parts - 1;
   }
-  Case c{.name = "mla_schedule/fixed cuts",
+};
+
+void add_schedule(std::vector<Case>& cases, uint64_t seed) {
+  Case c{.name = "mla_schedule/",
          .path = "mla/mla_schedule.ptx",
          .params = {},
          .protocols = everything(),
          .problems = {}};
-  c.problems.push_back([=](const Device& device, const Notes& notes) -> std::string {
-    Memory memory(device);
-    const auto poison = [](size_t n) { return std::vector<int32_t>(n, -77); };
-    const uint64_t in = memory.input(lengths), d_flags = memory.output(poison(requests)),
-                   begin = memory.output(poison(parts + 1)),
-                   d_pieces = memory.output(poison(8 * requests * most)), count = memory.output(poison(1)),
-                   d_merges = memory.output(poison(4 * requests));
-    memory.prime();
-    driver::Launch launch(device.kernel(),
-                          {.grid = {1}, .block = {note(notes, "threads")}, .programmatic = true});
-    launch(nullptr, in, d_flags, begin, d_pieces, count, d_merges, uint32_t(requests), uint32_t(0),
-           uint32_t(1), uint32_t(capacity), uint32_t(parts), uint32_t(cut), uint32_t(requests * most),
-           uint32_t(overhead));
-    device.context().synchronize();
-    std::vector<int32_t> all_pieces = poison(8 * requests * most), all_merges = poison(4 * requests),
-                         bounds(parts + 1);
-    for (auto [got, want] : {std::pair{&all_pieces, &pieces}, {&all_merges, &merges}})
-      std::copy(want->begin(), want->end(), got->begin());
-    for (const std::string& difference :
-         {memory.compare("flags", d_flags, flags),
-          memory.compare("merge_count", count, std::vector<int32_t>{int32_t(merges.size() / 4)})})
-      if (!difference.empty()) return difference;
-    std::vector<int32_t> got(all_pieces.size());
-    if (std::string stray = memory.download(d_pieces, got.data(), 4 * got.size()); !stray.empty())
-      return "pieces" + stray;
-    if (!std::equal(pieces.begin(), pieces.end(), got.begin())) return "pieces differ";
-    if (std::string stray = memory.download(d_merges, got.data(), 16 * requests); !stray.empty())
-      return "merges" + stray;
-    if (!std::equal(merges.begin(), merges.end(), got.begin())) return "merges differ";
-    if (std::string stray = memory.download(begin, bounds.data(), 4 * bounds.size()); !stray.empty())
-      return "part_begin" + stray;
-    if (bounds.front() != 0 || bounds.back() != int32_t(pieces.size() / 8) ||
-        !std::is_sorted(bounds.begin(), bounds.end()))
-      return "parts are no runs of all pieces";
-    return {};
-  });
+  for (const auto& [requests, parts, split] : {std::tuple{700, 7, 3}, {600, 90, 0}, {5, 4, 0}}) {
+    const auto s =
+        std::make_shared<const Schedule>(requests, parts, split, seed + static_cast<uint64_t>(requests));
+    c.problems.push_back([s](const Device& device, const Notes& notes) -> std::string {
+      Memory memory(device);
+      const auto poison = [](int n) { return std::vector<int32_t>(static_cast<size_t>(n), -77); };
+      const int max_merges = s->split ? s->requests : std::min(s->requests, s->parts - 1);
+      const int max_slots =
+          s->split ? s->max_pieces : std::min(s->requests + s->parts - 1, 2 * (s->parts - 1));
+      const uint64_t in = memory.input(s->lengths), flags = memory.output(poison(s->requests)),
+                     begin = memory.output(poison(s->parts + 1)),
+                     pieces = memory.output(poison(8 * s->max_pieces)), count = memory.output(poison(1)),
+                     merges = memory.output(poison(4 * max_merges));
+      memory.prime();
+      driver::Launch launch(device.kernel(),
+                            {.grid = {1}, .block = {note(notes, "threads")}, .programmatic = true});
+      launch(nullptr, in, flags, begin, pieces, count, merges, uint32_t(s->requests), uint32_t(0),
+             uint32_t(1), uint32_t(Schedule::kCapacity), uint32_t(s->parts), uint32_t(s->split),
+             uint32_t(max_slots), uint32_t(Schedule::kOverhead));
+      device.context().synchronize();
+      // Entries beyond the last are not written.
+      const auto padded = [&](const std::vector<int32_t>& values, int size) {
+        std::vector<int32_t> all = poison(size);
+        std::copy(values.begin(), values.end(), all.begin());
+        return all;
+      };
+      for (const std::string& difference :
+           {memory.compare("flags", flags, s->flags),
+            memory.compare("pieces", pieces, padded(s->pieces, 8 * s->max_pieces)),
+            memory.compare("merges", merges, padded(s->merges, 4 * max_merges)),
+            memory.compare("merge_count", count,
+                           std::vector<int32_t>{static_cast<int32_t>(s->merges.size() / 4)})})
+        if (!difference.empty()) return difference;
+      if (s->split) return memory.compare("part_begin", begin, s->part_begin);
+      std::vector<int32_t> bounds(s->parts + 1);
+      if (std::string stray = memory.download(begin, bounds.data(), 4 * bounds.size()); !stray.empty())
+        return "part_begin" + stray;
+      if (bounds.front() != 0 || bounds.back() != static_cast<int32_t>(s->pieces.size() / 8) ||
+          !std::is_sorted(bounds.begin(), bounds.end()))
+        return "parts are no runs of all pieces";
+      return {};
+    });
+  }
   cases.push_back(std::move(c));
 }
 
