@@ -26,10 +26,11 @@ uint32_t note(const Notes& notes, const char* name) {
   return static_cast<uint32_t>(notes.at(name));
 }
 
-// Requests of one query token against their keys; the first request is cut in two.
+// Requests of one query token against their keys. The first request is cut in two, the last has a bad page
+// (its keys are zero vectors) or, sparse, a bad key (which is not visible).
 struct Attention {
   static constexpr int kHeads = 80, kPage = 64;
-  std::vector<int> lengths = {300, 64, 0, 130};
+  std::vector<int> lengths = {300, 64, 0, 250};
   int requests = 4, pages = 12, width = 5;  // width: entries of a page table
   double scale = 0.05;
   std::vector<uint16_t> q;                  // bf16 [requests][kHeads][576]
@@ -38,8 +39,11 @@ struct Attention {
   std::vector<mla::Row> rows;               // [requests][kHeads]
   std::vector<int32_t> part_begin, pieces;
 
+  static constexpr int kBadRequest = 3, kBadPage = 1, kBadKey = 70;
+  std::vector<double> zero = std::vector<double>(kWidth, 0);
+
   // `token` makes slot n of the cache and returns its value.
-  Attention(uint64_t seed, const std::function<std::vector<double>(int, Random&)>& token) {
+  Attention(uint64_t seed, bool sparse, const std::function<std::vector<double>(int, Random&)>& token) {
     Random random{seed};
     for (int i = 0; i < requests * kHeads * kWidth; ++i)
       q.push_back(test::bf16(static_cast<float>(2 * random.unit() - 1)));
@@ -48,7 +52,10 @@ struct Attention {
       table.push_back(static_cast<int32_t>(random.between(0, pages - 1)));
     for (int r = 0; r < requests; ++r) {
       std::vector<const std::vector<double>*> keys;
-      for (int k = 0; k < lengths[r]; ++k) keys.push_back(&tokens[slot_of(r, k)]);
+      for (int k = 0; k < lengths[r]; ++k) {
+        const bool bad = r == kBadRequest && (sparse ? k == kBadKey : k / kPage == kBadPage);
+        if (!bad || !sparse) keys.push_back(bad ? &zero : &tokens[slot_of(r, k)]);
+      }
       for (int h = 0; h < kHeads; ++h) {
         std::vector<double> x;
         for (int i = 0; i < kWidth; ++i)
@@ -68,6 +75,11 @@ struct Attention {
       }
     }
     part_begin = {0, static_cast<int32_t>(pieces.size() / 8)};
+  }
+  std::vector<int32_t> page_table() const {
+    std::vector<int32_t> t = table;
+    t[kBadRequest * width + kBadPage] = pages;
+    return t;
   }
   size_t slot_of(int request, int key) const {
     return static_cast<size_t>(table[request * width + key / kPage]) * kPage + key % kPage;
@@ -120,7 +132,9 @@ std::string check(const Memory& memory, const Attention& a, const Outputs& at) {
         return fmt::format("row {} column {}: {}, expected {}", row, i, got, want.out[i]);
     }
   }
-  return memory.compare("flags", at.flags, std::vector<int32_t>(a.requests, 0));
+  std::vector<int32_t> flags(a.requests, 0);
+  flags[Attention::kBadRequest] = 4;
+  return memory.compare("flags", at.flags, flags);
 }
 
 std::vector<Protocol> everything() {
@@ -130,7 +144,7 @@ std::vector<Protocol> everything() {
 void add_decode(std::vector<Case>& cases, uint64_t seed, int cluster) {
   // Latent and rope of every slot, in BF16.
   auto latent = std::make_shared<std::vector<uint16_t>>(), rope = std::make_shared<std::vector<uint16_t>>();
-  const auto a = std::make_shared<const Attention>(seed, [&](int, Random& random) {
+  const auto a = std::make_shared<const Attention>(seed, false, [&](int, Random& random) {
     std::vector<double> x;
     for (int i = 0; i < kWidth; ++i) {
       const uint16_t bits = test::bf16(static_cast<float>(2 * random.unit() - 1));
@@ -142,18 +156,18 @@ void add_decode(std::vector<Case>& cases, uint64_t seed, int cluster) {
   std::vector<uint16_t> q, qr;
   for (size_t i = 0; i < a->q.size(); ++i) (i % kWidth < size_t(kLatent) ? q : qr).push_back(a->q[i]);
   std::vector<Protocol> protocols;
-  for (const char* text :
-       {"SMEM_FULL", "SMEM_EMPTY", "SMEM_ROPE", "_stage", "wgmma", "tensor_load", "mbar_init_fence",
-        "cluster_barrier", "bar.sync 0;", "mbar_wait(full+{{SMEM_", "mbar_expect_tx"})
-    protocols.push_back({text, "key rings"});
-  for (const char* text : {"SMEM_P", "SMEM_SCALE", "wgmma", "stmatrix", "fence_async_smem", "mbar_init_fence",
-                           "cluster_barrier", "bar.sync 0;"})
-    protocols.push_back({text, "p slots"});
-  for (const char* text : {"SMEM_Q", "named_barrier", "fence_async_smem", "wgmma"})
-    protocols.push_back({text, "q tile"});
-  for (const char* text : {"dependency_wait()", "ld.global", "st.global", "tensor_load"})
-    protocols.push_back({text, "dependent launch"});
-  protocols.push_back({"setmaxnreg", "registers"});
+  const auto protocol = [&](const char* name, std::initializer_list<const char*> texts) {
+    for (const char* text : texts) protocols.push_back({text, name});
+  };
+  const std::initializer_list<const char*> set_up = {"mbar_init_fence", "cluster_barrier", "bar.sync 0;"};
+  protocol("key rings", {"SMEM_FULL", "SMEM_EMPTY", "SMEM_ROPE", "release(", "load_next(", "scores_start(",
+                         "scores_wait(", "wgmma", "clear_tail("});
+  protocol("p slots", {"SMEM_P_", "write_scales(", "publish_p(", "wait_p(", "release_p(", "softmax_block(",
+                       "wgmma", "ld.shared"});
+  protocol("q tile", {"SMEM_Q", "named_barrier(1", "fence_async_smem", "wgmma"});
+  for (const char* name : {"key rings", "p slots"}) protocol(name, set_up);
+  protocol("dependent launch", {"dependency_wait()", "ld.global", "st.global", "tensor_load"});
+  protocol("registers", {"setmaxnreg"});
   Case c{.name = fmt::format("mla_decode/{}", cluster == 2 ? "cluster" : "single"),
          .path = "mla/mla_decode.ptx",
          .params = {{"TYPE", 0}, {"PAGE", Attention::kPage}, {"CLUSTER", cluster}},
@@ -164,7 +178,7 @@ void add_decode(std::vector<Case>& cases, uint64_t seed, int cluster) {
     Memory memory(device);
     const uint64_t d_q = memory.input(q), d_qr = memory.input(qr), d_latent = memory.input(*latent),
                    d_rope = memory.input(*rope), parts = memory.input(a->part_begin),
-                   pieces = memory.input(a->pieces), table = memory.input(a->table);
+                   pieces = memory.input(a->pieces), table = memory.input(a->page_table());
     const Outputs at = outputs(memory, *a);
     const auto map = [&](uint64_t address, std::vector<uint64_t> dim, std::vector<uint64_t> stride,
                          std::vector<uint32_t> box) {
@@ -201,20 +215,21 @@ void add_decode(std::vector<Case>& cases, uint64_t seed, int cluster) {
 
 void add_decode_fp8(std::vector<Case>& cases, uint64_t seed, bool sparse) {
   auto cache = std::make_shared<std::vector<uint8_t>>();
-  const auto a = std::make_shared<const Attention>(seed, [&](int slot, Random& random) {
+  const auto a = std::make_shared<const Attention>(seed, sparse, [&](int slot, Random& random) {
     std::vector<double> x;
     for (int i = 0; i < kWidth; ++i) x.push_back(2 * random.unit() - 1);
     cache->resize(size_t(slot + 1) * mla::kTokenBytes);
     mla::encode_token(x, false, &(*cache)[size_t(slot) * mla::kTokenBytes]);
     return mla::decode_token(&(*cache)[size_t(slot) * mla::kTokenBytes]);
   });
-  std::vector<int32_t> keys = a->table;
+  std::vector<int32_t> keys = a->page_table();
   int width = a->width;
   if (sparse) {  // the slots themselves
     width = *std::max_element(a->lengths.begin(), a->lengths.end());
     keys.assign(size_t(a->requests) * width, -1);
     for (int r = 0; r < a->requests; ++r)
       for (int k = 0; k < a->lengths[r]; ++k) keys[r * width + k] = static_cast<int32_t>(a->slot_of(r, k));
+    keys[Attention::kBadRequest * width + Attention::kBadKey] = a->pages * Attention::kPage;
   }
   Case c{.name = fmt::format("mla_decode_fp8/{}", sparse ? "sparse" : "dense"),
          .path = "mla/mla_decode_fp8.ptx",
