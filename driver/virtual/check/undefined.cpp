@@ -222,6 +222,10 @@ bool track(Warp& w, const Op& op, uint32_t lanes) {
       if (const Undefined::Lanes a = at(slot); a.any() & lanes)
         if (!report(w, op, __builtin_ctz(a.any() & lanes), "decides what a barrier or a copy does", a))
           return false;
+  if (e.scale_d >= 0)
+    if (const Undefined::Lanes a = at(static_cast<uint32_t>(e.scale_d)); a.any() & lanes)
+      if (!report(w, op, __builtin_ctz(a.any() & lanes), "decides whether a wgmma accumulates", a))
+        return false;
   if (e.accumulates && (e.scale_d < 0 || w.pred(static_cast<uint32_t>(e.scale_d))))
     for (const uint32_t slot : e.writes)
       if (const Undefined::Lanes a = at(slot); a.any() & lanes)
