@@ -33,5 +33,6 @@ struct Case {
 std::vector<Case> all_cases(uint64_t seed);
 void add_gemm_cases(std::vector<Case>& cases, uint64_t seed);
 void add_row_cases(std::vector<Case>& cases, uint64_t seed);
+void add_mla_fp8_cases(std::vector<Case>& cases, uint64_t seed);
 
 }  // namespace ptxops::mutants
