@@ -85,10 +85,10 @@ bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
 
 void expect_right(const Problem& problem, uint64_t purpose, const Options& options = {}) {
   SCOPED_TRACE(problem.text());
-  const Data data(problem, purpose);
+  const Data data(problem, random_seed() + purpose);
   Session session(data, desc_of(data, options));
   const Result result = session.run();
-  data.check(result.out, result.lse);
+  EXPECT_EQ(data.difference(result.out, result.lse), "");
   const Result again = session.run();
   EXPECT_EQ(result.out, again.out);
   EXPECT_TRUE(same_bits(result.lse, again.lse));
@@ -180,7 +180,7 @@ TEST(MlaDecodeFp8, BatchInvariantWithFixedSplits) {
                           .capacity = 512,
                           .sinks = true};
     expect_right(problem, 240, {.split_tokens = 128});
-    const Data together(problem, 240);
+    const Data together(problem, random_seed() + 240);
     const Result all = Session(together, desc_of(together, {.split_tokens = 128})).run();
     for (int b = 0; b < problem.batch; ++b) {
       Data alone = together;
@@ -253,7 +253,7 @@ TEST(MlaDecodeFp8, ConvertsEveryCode) {
 // What mla_append writes, this reads.
 TEST(MlaDecodeFp8, ReadsWhatAppendWrites) {
   Problem problem{.sparse = false, .batch = 2, .h_q = 16, .pages = 4, .lengths = {100, 61}, .capacity = 128};
-  Data data(problem, 260);
+  Data data(problem, random_seed() + 260);
   auto random = random_engine(261);
   std::normal_distribution<double> normal;
   std::vector<int32_t> slots;
@@ -305,19 +305,19 @@ TEST(MlaDecodeFp8, ReadsWhatAppendWrites) {
 // Wrong lengths, pages and indices: clamped, flagged, nothing outside is read, the others are untouched.
 TEST(MlaDecodeFp8, WrongInputsAreClampedAndFlagged) {
   Data dense({.sparse = false, .batch = 5, .h_q = 16, .lengths = {256, 256, 256, 256, 130}, .capacity = 256},
-             270);
+             random_seed() + 270);
   dense.p.lengths = {-5, 1000000, 256, INT_MAX, 130};
   dense.table[2 * 4 + 1] = 8, dense.table[4 * 4 + 2] = -1;
   const Result d = Session(dense, desc_of(dense)).run();
-  dense.check(d.out, d.lse);
+  EXPECT_EQ(dense.difference(d.out, d.lse), "");
   EXPECT_THAT(d.flags, testing::ElementsAre(PTXOPS_MLA_LENGTH_NEGATIVE, PTXOPS_MLA_LENGTH_TOO_LONG,
                                             PTXOPS_MLA_PAGE_OUT_OF_RANGE, PTXOPS_MLA_LENGTH_TOO_LONG,
                                             PTXOPS_MLA_PAGE_OUT_OF_RANGE));
-  Data sparse({.batch = 4, .h_q = 16, .capacity = 200, .invalid = 0}, 271);
+  Data sparse({.batch = 4, .h_q = 16, .capacity = 200, .invalid = 0}, random_seed() + 271);
   sparse.p.lengths = {INT_MIN, 201, 200, 3};
   sparse.table[2 * 200 + 199] = 512, sparse.table[3 * 200 + 1] = -1, sparse.table[3 * 200 + 3] = INT_MIN;
   const Result s = Session(sparse, desc_of(sparse)).run();
-  sparse.check(s.out, s.lse);
+  EXPECT_EQ(sparse.difference(s.out, s.lse), "");
   EXPECT_THAT(s.flags, testing::ElementsAre(PTXOPS_MLA_LENGTH_NEGATIVE, PTXOPS_MLA_LENGTH_TOO_LONG,
                                             PTXOPS_MLA_PAGE_OUT_OF_RANGE, 0));
 }
@@ -325,7 +325,7 @@ TEST(MlaDecodeFp8, WrongInputsAreClampedAndFlagged) {
 // Pages more than 2^32 bytes apart, and rows of Q and OUT. Only what is used is ever touched.
 TEST(MlaDecodeFp8, StridesBeyondTwoToThe32) {
   const Data data({.sparse = false, .batch = 2, .h_q = 8, .pages = 3, .lengths = {128, 70}, .capacity = 128},
-                  275);
+                  random_seed() + 275);
   const int64_t page_stride = (int64_t{5} << 30) + 16, q_request = (int64_t{1} << 31) + 8,
                 out_request = (int64_t{1} << 31) + 16;
   ptxopsMlaDecodeFp8Desc_t desc = desc_of(data);
@@ -347,25 +347,26 @@ TEST(MlaDecodeFp8, StridesBeyondTwoToThe32) {
   for (size_t b = 0; b < 2; ++b)
     ASSERT_OK(ptxopsMemcpyToHost(context(), &result.out[b * out_bytes / 2], out + b * size_t(out_request) * 2,
                                  out_bytes, nullptr));
-  data.check(result.out, result.lse);
+  EXPECT_EQ(data.difference(result.out, result.lse), "");
   for (const ptxopsDevicePtr_t memory : {cache, q, out}) EXPECT_OK(ptxopsMemFree(context(), memory));
 }
 
 // One length for all tokens of a request; none at all.
 TEST(MlaDecodeFp8, SparseLengthsOfRequestsAndNone) {
-  Data data({.batch = 2, .s_q = 3, .h_q = 8, .lengths = {70, 70, 70, 190, 190, 190}, .capacity = 190}, 280);
+  Data data({.batch = 2, .s_q = 3, .h_q = 8, .lengths = {70, 70, 70, 190, 190, 190}, .capacity = 190},
+            random_seed() + 280);
   ptxopsMlaDecodeFp8Desc_t desc = desc_of(data);
   desc.lengths_per_token = 0;
   Session session(data, desc);
   const DeviceMemory two(std::vector<int32_t>{70, 190});
   session.args.lengths = two.address();
   const Result result = session.run();
-  data.check(result.out, result.lse);
-  Data full({.batch = 2, .s_q = 3, .h_q = 8, .capacity = 190}, 281);
+  EXPECT_EQ(data.difference(result.out, result.lse), "");
+  Data full({.batch = 2, .s_q = 3, .h_q = 8, .capacity = 190}, random_seed() + 281);
   Session without(full, desc);
   without.args.lengths = 0;
   const Result all = without.run();
-  full.check(all.out, all.lse);
+  EXPECT_EQ(full.difference(all.out, all.lse), "");
 }
 
 TEST(MlaDecodeFp8, RefusesWithText) {
@@ -412,7 +413,7 @@ TEST(MlaDecodeFp8, RefusesWithText) {
       false, [](auto& d) { d.page_stride_bytes = 1000; },
       "desc.page_stride_bytes: expected a multiple of 16");
 
-  const Data data({.batch = 1, .h_q = 8, .capacity = 64}, 290);
+  const Data data({.batch = 1, .h_q = 8, .capacity = 64}, random_seed() + 290);
   Session session(data, desc_of(data));
   ptxopsMlaDecodeFp8Args_t& args = session.args;
   const auto run_refused = [&](ptxopsStatus_t status, const char* text, size_t bytes) {

@@ -4,11 +4,13 @@
 
 #include "tests/ptx/device.h"
 #include "tests/support/mla_fp8_data.h"
+#include "tests/support/random_seed.h"
 
 namespace ptxops::test {
 namespace {
 
 using driver::Launch;
+using mla::Cut;
 using mla::Data;
 using mla::Problem;
 constexpr uint32_t kCausal = 1, kBase2 = 2, kEmptyMinusInf = 4;
@@ -16,25 +18,6 @@ constexpr uint32_t kCausal = 1, kBase2 = 2, kEmptyMinusInf = 4;
 int ceil_div(int a, int b) {
   return (a + b - 1) / b;
 }
-
-// The tables of mla_schedule: every request in `splits` pieces, as far as it has blocks.
-struct Cut {
-  Cut(const Data& data, int splits, int parts) : first_slot(data.requests, -1), splits_of(data.requests, 1) {
-    for (int r = 0; r < data.requests; ++r) {
-      const int blocks = ceil_div(data.length(r), 64), n = std::max(1, std::min(splits, blocks));
-      splits_of[r] = n;
-      if (n > 1) first_slot[r] = slots, slots += n;
-      for (int s = 0; s < n; ++s)
-        for (const int v : {r, blocks * s / n, blocks * (s + 1) / n, data.length(r),
-                            n > 1 ? first_slot[r] + s : -1, s, 0, 0})
-          pieces.push_back(v);
-    }
-    for (int part = 0; part <= parts; ++part)
-      part_begin.push_back(static_cast<int32_t>(pieces.size() / 8) * part / parts);
-  }
-  std::vector<int32_t> pieces, part_begin, first_slot, splits_of;
-  int slots = 0;
-};
 
 struct Result {
   std::vector<uint16_t> out;
@@ -77,44 +60,6 @@ Result run(const Data& data, const Cut& cut) {
           d_flags.download()};
 }
 
-// What mla_combine does, in double precision; whole requests are taken as they are.
-void check(const Data& data, const Cut& cut, const Result& r) {
-  const Problem& p = data.p;
-  std::vector<double> out(size_t(data.requests) * data.rows * 512), lse(size_t(data.requests) * data.rows);
-  for (int request = 0; request < data.requests; ++request)
-    for (int row = 0; row < data.rows; ++row) {
-      const size_t index = size_t(request) * data.rows + row;
-      const float direct = r.lse[data.lse_at(request, row)];
-      if (cut.first_slot[request] < 0) {
-        for (size_t i = 0; i < 512; ++i)
-          out[index * 512 + i] = mla::bf16_value(r.out[data.out_at(request, row) + i]);
-        lse[index] = direct * (p.base2 ? std::log(2.0) : 1);
-        if (p.empty_minus_inf && std::isinf(direct)) lse[index] = -lse[index];
-        continue;
-      }
-      ASSERT_TRUE(std::isnan(direct)) << "a request that was cut wrote its LSE";
-      const auto slot_row = [&](int s) { return size_t(cut.first_slot[request] + s) * data.rows + row; };
-      double top = -INFINITY, sum = 0;
-      for (int s = 0; s < cut.splits_of[request]; ++s)
-        top = std::max<double>(top, r.partial_lse[slot_row(s)]);
-      for (int s = 0; s < cut.splits_of[request]; ++s) {
-        const double w = std::exp2(r.partial_lse[slot_row(s)] - (std::isinf(top) ? 0 : top));
-        sum += w;
-        for (size_t i = 0; i < 512; ++i) {
-          const float partial = r.partial[slot_row(s) * 512 + i];
-          ASSERT_TRUE(w > 0 ? std::isfinite(partial) : partial == 0) << "split " << s << ": " << partial;
-          out[index * 512 + i] += w * partial;
-        }
-      }
-      const double lse2 = top + std::log2(sum);
-      lse[index] = sum > 0 ? lse2 * std::log(2.0) : INFINITY;
-      const double sink = p.sinks ? data.sink[data.head_of(row)] : -INFINITY;
-      for (size_t i = 0; i < 512; ++i)
-        if (sum > 0) out[index * 512 + i] *= 1 / sum / (1 + std::exp2(sink / std::log(2.0) - lse2));
-    }
-  data.check(out, lse);
-}
-
 template <class T>
 std::vector<uint8_t> bits(const std::vector<T>& values) {
   std::vector<uint8_t> all(values.size() * sizeof(T));
@@ -124,10 +69,10 @@ std::vector<uint8_t> bits(const std::vector<T>& values) {
 
 void expect_right(const Problem& problem, uint64_t purpose, int splits = 1, int parts = 3) {
   SCOPED_TRACE(problem.text());
-  const Data data(problem, purpose);
+  const Data data(problem, random_seed() + purpose);
   const Cut cut(data, splits, parts);
   const Result result = run(data, cut);
-  check(data, cut, result);
+  EXPECT_EQ(cut.difference(data, result.out, result.lse, result.partial, result.partial_lse), "");
   const Result again = run(data, cut);
   EXPECT_EQ(result.out, again.out);
   EXPECT_EQ(bits(result.lse), bits(again.lse));

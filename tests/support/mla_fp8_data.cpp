@@ -1,14 +1,10 @@
 #include "tests/support/mla_fp8_data.h"
 
-#include <gtest/gtest.h>
-
 #include <algorithm>
 #include <climits>
 #include <cmath>
 #include <limits>
 #include <random>
-
-#include "tests/support/random_seed.h"
 
 namespace ptxops::test::mla {
 namespace {
@@ -29,8 +25,8 @@ std::string Problem::text() const {
          (gaps ? " gaps" : "");
 }
 
-Data::Data(const Problem& problem, uint64_t purpose) : p(problem), scale(1 / std::sqrt(double(kWidth))) {
-  auto random = random_engine(purpose);
+Data::Data(const Problem& problem, uint64_t seed) : p(problem), scale(1 / std::sqrt(double(kWidth))) {
+  std::mt19937_64 random(seed);
   const auto below = [&](int n) { return static_cast<int>(random() % static_cast<uint64_t>(n)); };
   std::normal_distribution<double> normal;
   requests = p.sparse ? p.batch * p.s_q : p.batch;
@@ -123,10 +119,11 @@ std::vector<double> Data::query(int request, int row) const {
 // Every output within the bound of BF16 arithmetic, and all of them together as close as BF16 arithmetic with
 // FP32 sums comes: 5 % for the tensor core's truncating sums and ex2.approx; with few rows chance has its
 // share.
-void Data::check(const std::vector<double>& out, const std::vector<double>& lse) const {
+std::string Data::difference(const std::vector<double>& out, const std::vector<double>& lse) const {
   double error = 0, reference_error = 0;
   for (int request = 0; request < requests; ++request)
     for (int row = 0; row < rows; ++row) {
+      const std::string place = "request " + std::to_string(request) + " row " + std::to_string(row) + ": ";
       const double row_sink = p.sinks ? sink[size_t(head_of(row))] : -kInf;
       const auto keys = visible(request, row);
       const std::vector<double> x = query(request, row);
@@ -134,35 +131,90 @@ void Data::check(const std::vector<double>& out, const std::vector<double>& lse)
       const std::vector<double> bf16 = in_bf16(x, keys, scale, row_sink);
       const size_t index = size_t(request) * rows + row;
       for (size_t i = 0; i < kLatent; ++i) {
-        const double d = std::fabs(out[index * kLatent + i] - want.out[i]);
-        ASSERT_LE(d, want.bound[i]) << "request " << request << " row " << row << " column " << i << ": "
-                                    << out[index * kLatent + i] << ", expected " << want.out[i];
+        const double have = out[index * kLatent + i], d = std::fabs(have - want.out[i]);
+        if (!(d <= want.bound[i]))
+          return place + "column " + std::to_string(i) + ": " + std::to_string(have) + ", expected " +
+                 std::to_string(want.out[i]) + " +- " + std::to_string(want.bound[i]);
         error += d * d;
         reference_error += (bf16[i] - want.out[i]) * (bf16[i] - want.out[i]);
       }
-      if (keys.empty())
-        ASSERT_EQ(lse[index], kInf);
-      else
-        ASSERT_NEAR(lse[index], want.lse, want.lse_bound) << "request " << request << " row " << row;
+      if (keys.empty() ? lse[index] != kInf : !(std::fabs(lse[index] - want.lse) <= want.lse_bound))
+        return place + "LSE " + std::to_string(lse[index]) + ", expected " + std::to_string(want.lse);
     }
-  EXPECT_LE(std::sqrt(error), (1.05 + 1 / std::sqrt(requests * rows)) * std::sqrt(reference_error));
+  const double ratio = std::sqrt(error / reference_error), most = 1.05 + 1 / std::sqrt(requests * rows);
+  if (error > 0 && !(ratio <= most))
+    return "error is " + std::to_string(ratio) + " of BF16 arithmetic's, expected at most " +
+           std::to_string(most);
+  return {};
 }
 
-void Data::check(const std::vector<uint16_t>& out, const std::vector<float>& lse) const {
+std::string Data::difference(const std::vector<uint16_t>& out, const std::vector<float>& lse) const {
   std::vector<double> wide(size_t(requests) * rows * kLatent), natural(size_t(requests) * rows);
   for (int request = 0; request < requests; ++request)
     for (int row = 0; row < rows; ++row) {
       const size_t index = size_t(request) * rows + row;
       for (size_t i = 0; i < kLatent; ++i)
         wide[index * kLatent + i] = bf16_value(out[out_at(request, row) + i]);
-      double v = lse[lse_at(request, row)] * (p.base2 ? std::log(2.0) : 1);
-      if (p.empty_minus_inf && std::isinf(v)) {
-        EXPECT_LT(v, 0) << "request " << request << " row " << row;
-        v = -v;
-      }
-      natural[index] = v;
+      natural[index] = lse[lse_at(request, row)] * (p.base2 ? std::log(2.0) : 1);
+      if (p.empty_minus_inf && std::isinf(natural[index])) natural[index] = -natural[index];
     }
-  check(wide, natural);
+  return difference(wide, natural);
+}
+
+Cut::Cut(const Data& data, int splits, int parts)
+    : first_slot(data.requests, -1), splits_of(data.requests, 1) {
+  for (int r = 0; r < data.requests; ++r) {
+    const int blocks = ceil_div(data.length(r), 64), n = std::max(1, std::min(splits, blocks));
+    splits_of[r] = n;
+    if (n > 1) first_slot[r] = slots, slots += n;
+    for (int s = 0; s < n; ++s)
+      for (const int v :
+           {r, blocks * s / n, blocks * (s + 1) / n, data.length(r), n > 1 ? first_slot[r] + s : -1, s, 0, 0})
+        pieces.push_back(v);
+  }
+  for (int part = 0; part <= parts; ++part)
+    part_begin.push_back(static_cast<int32_t>(pieces.size() / 8) * part / parts);
+}
+
+std::string Cut::difference(const Data& data, const std::vector<uint16_t>& direct_out,
+                            const std::vector<float>& direct_lse, const std::vector<float>& partial,
+                            const std::vector<float>& partial_lse) const {
+  const Problem& p = data.p;
+  std::vector<double> out(size_t(data.requests) * data.rows * kLatent),
+      lse(size_t(data.requests) * data.rows);
+  for (int request = 0; request < data.requests; ++request)
+    for (int row = 0; row < data.rows; ++row) {
+      const size_t index = size_t(request) * data.rows + row;
+      double* to = &out[index * kLatent];
+      const float direct = direct_lse[data.lse_at(request, row)];
+      if (first_slot[request] < 0) {
+        for (size_t i = 0; i < kLatent; ++i) to[i] = bf16_value(direct_out[data.out_at(request, row) + i]);
+        lse[index] = direct * (p.base2 ? std::log(2.0) : 1);
+        if (p.empty_minus_inf && std::isinf(direct)) lse[index] = -lse[index];
+        continue;
+      }
+      if (!std::isnan(direct)) return "a request that was cut wrote its LSE";
+      const auto slot_row = [&](int s) { return size_t(first_slot[request] + s) * data.rows + row; };
+      double top = -kInf, sum = 0;
+      for (int s = 0; s < splits_of[request]; ++s) top = std::max<double>(top, partial_lse[slot_row(s)]);
+      for (int s = 0; s < splits_of[request]; ++s) {
+        const double w = std::exp2(partial_lse[slot_row(s)] - (std::isinf(top) ? 0 : top));
+        sum += w;
+        for (size_t i = 0; i < kLatent; ++i) {
+          const float part = partial[slot_row(s) * kLatent + i];
+          if (!(w > 0 ? std::isfinite(part) : part == 0))
+            return "request " + std::to_string(request) + " split " + std::to_string(s) + ": " +
+                   std::to_string(part);
+          to[i] += w * part;
+        }
+      }
+      const double lse2 = top + std::log2(sum);
+      lse[index] = sum > 0 ? lse2 * std::log(2.0) : kInf;
+      const double row_sink = p.sinks ? data.sink[size_t(data.head_of(row))] : -kInf;
+      for (size_t i = 0; i < kLatent; ++i)
+        if (sum > 0) to[i] *= 1 / sum / (1 + std::exp2(row_sink / std::log(2.0) - lse2));
+    }
+  return data.difference(out, lse);
 }
 
 }  // namespace ptxops::test::mla

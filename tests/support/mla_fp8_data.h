@@ -23,7 +23,7 @@ struct Problem {
 };
 
 struct Data {
-  Data(const Problem& problem, uint64_t purpose);
+  Data(const Problem& problem, uint64_t seed);
 
   Problem p;
   int requests, rows;  // rows of a request
@@ -43,15 +43,27 @@ struct Data {
   size_t lse_at(int request, int row) const;  // lse is [batch][h_q][s_q]
   int length(int request) const;              // clamped
 
-  // Rows of all requests: out [requests][rows][512], lse natural (+inf: no key).
-  void check(const std::vector<double>& out, const std::vector<double>& lse) const;
-  // The same from a kernel's output and LSE as they lie in memory.
-  void check(const std::vector<uint16_t>& out, const std::vector<float>& lse) const;
+  // How rows of all requests differ from the exact ones, empty: they do not. out [requests][rows][512], lse
+  // natural
+  // (+inf: no key).
+  std::string difference(const std::vector<double>& out, const std::vector<double>& lse) const;
+  // The same of a kernel's output and LSE as they lie in memory.
+  std::string difference(const std::vector<uint16_t>& out, const std::vector<float>& lse) const;
 
  private:
   std::vector<const std::vector<double>*> visible(int request, int row) const;
   std::vector<double> query(int request, int row) const;
   std::vector<std::vector<double>> tokens_;  // by slot
+};
+
+// The tables of mla_schedule: every request in `splits` pieces, as far as it has blocks.
+struct Cut {
+  Cut(const Data& data, int splits, int parts);
+  // What mla_combine does, in double precision, then Data::difference; whole requests are taken as they are.
+  std::string difference(const Data& data, const std::vector<uint16_t>& out, const std::vector<float>& lse,
+                         const std::vector<float>& partial, const std::vector<float>& partial_lse) const;
+  std::vector<int32_t> pieces, part_begin, first_slot, splits_of;
+  int slots = 0;
 };
 
 }  // namespace ptxops::test::mla
