@@ -1,5 +1,6 @@
 // Speed of the virtual device's arithmetic, measured on this CPU: exact tensor-core MACs a second on one
-// core. Each benchmark first checks one result against the scalar rule and fails if it differs.
+// core, B decoded already (`decode` times that). Each benchmark first checks one result against the scalar
+// rule and fails if it differs. What a wgmma costs with all around it: wgmma_bench.cpp.
 #include <benchmark/benchmark.h>
 
 #include <cstddef>
@@ -52,11 +53,17 @@ void mma_benchmark(benchmark::State& state, MmaType type, AccType acc) {
     state.SkipWithError("result differs from the scalar rule");
     return;
   }
+  MmaB decoded;
+  decoded.set(shape, b.data());
+  std::vector<std::uint32_t> places(d.size() / (kPieceRows * kPieceBytes));
+  for (std::size_t i = 0; i < places.size(); ++i)
+    places[i] = static_cast<std::uint32_t>(i * kPieceRows * kPieceBytes);
+  const MmaD pieces{d.data(), places.data(), places.data()};
   for (auto _ : state) {
     shape.accumulate = false;
-    mma(shape, a.data(), b.data(), d.data());
+    mma(shape, a.data(), decoded, pieces);
     shape.accumulate = true;
-    mma(shape, a.data(), b.data(), d.data());
+    mma(shape, a.data(), decoded, pieces);
     benchmark::DoNotOptimize(d.data());
     benchmark::ClobberMemory();
   }
@@ -64,6 +71,19 @@ void mma_benchmark(benchmark::State& state, MmaType type, AccType acc) {
   state.counters["GMAC/s"] = benchmark::Counter(macs * 1e-9, benchmark::Counter::kIsRate);
   state.SetLabel(mma_target());
 }
+
+void decode(benchmark::State& state, MmaType type) {
+  MmaShape shape{.n = static_cast<int>(state.range(0)), .k = mma_k(type)};
+  shape.a = shape.b = type;
+  std::mt19937 rng(2024);
+  const std::vector<std::byte> b[2] = {random_rows(type, shape.n, rng), random_rows(type, shape.n, rng)};
+  MmaB decoded;
+  int turn = 0;
+  for (auto _ : state) decoded.set(shape, b[turn ^= 1].data());
+  state.SetLabel(mma_target());
+}
+BENCHMARK_CAPTURE(decode, e4m3, MmaType::e4m3)->ArgName("n")->Arg(256);
+BENCHMARK_CAPTURE(decode, bf16, MmaType::bf16)->ArgName("n")->Arg(256);
 
 void sizes(benchmark::internal::Benchmark* b) {
   b->ArgNames({"m", "n"})->Args({16, 256})->Args({16, 128})->Args({16, 64})->Args({16, 8})->Args({64, 256});

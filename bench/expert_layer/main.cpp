@@ -1,5 +1,5 @@
-// The main job: one DeepSeek-V3 expert layer as Hopper PTX, through the C ABI, verified stage by stage. Exit
-// status: 0 when every stage is within its bound, 1 when one is not, 2 on an error.
+// The main job: DeepSeek-V3's attention and one expert layer as Hopper PTX, through the C ABI, verified stage
+// by stage. Exit status: 0 when every stage is within its bound, 1 when one is not, 2 on an error.
 #include <fmt/core.h>
 #include <CLI/CLI.hpp>
 
@@ -8,6 +8,7 @@
 #include <memory>
 #include <stdexcept>
 
+#include "bench/expert_layer/attention.h"
 #include "bench/expert_layer/reference.h"
 #include "bench/expert_layer/routing.h"
 #include "bench/expert_layer/tensors.h"
@@ -25,7 +26,7 @@ void check(ptxopsStatus_t status, const char* what) {
 
 struct Options {
   int tokens = 64, experts = 256, local_experts = 8, first_expert = 0, hidden = 7168, intermediate = 2048,
-      device = 0, sms = 0;
+      device = 0, sms = 0, requests = 8, longest = 2048;
   uint64_t seed = 20241226;
   bool explain = false;
 };
@@ -151,6 +152,8 @@ std::vector<float> router_logits(const std::vector<uint16_t>& x, const Options& 
 // rounds to BF16 once: about 0.3 %. The scatter rounds to BF16 once. The whole layer compounds three
 // quantisations.
 constexpr double kQuantiseBound = 4e-2, kGemmBound = 1e-2, kScatterBound = 4e-3, kLayerBound = 1e-1;
+// Attention rounds its weights and its result to BF16, each about 0.17 % of a row's norm.
+constexpr double kAttentionBound = 5e-3, kAttentionDifference = 1e-5;
 constexpr double kAnyDifference = 1e-3;    // DeepGEMM's criterion, against the unquantised product
 constexpr double kLayerDifference = 5e-3;  // three such quantisations in sequence
 
@@ -162,6 +165,10 @@ int run(const Options& o) {
   fmt::print("layer: {} tokens, hidden {}, intermediate {}, experts {}..{} of {}, top 8, seed {}\n", o.tokens,
              o.hidden, o.intermediate, o.first_expert, o.first_expert + o.local_experts - 1, o.experts,
              o.seed);
+  AttentionOptions attending;
+  attending.requests = o.requests, attending.longest = o.longest, attending.sms = o.sms;
+  attending.seed = o.seed + 6, attending.explain = o.explain;
+  const AttentionResult attended = attention(device.context, attending);
   const auto begin = std::chrono::steady_clock::now();
 
   const std::vector<uint16_t> x = random_bf16(static_cast<size_t>(o.tokens) * o.hidden, 1, o.seed + 1);
@@ -244,6 +251,9 @@ int run(const Options& o) {
   for (int g = 0; g < o.local_experts; ++g) experts += local.offsets[g + 1] > local.offsets[g];
 
   Report report(device.info.is_virtual);
+  report.add(
+      {"MLA decode", attended.shape, attended.flops, attended.bytes, attended.seconds, attended.host_seconds},
+      compare(attended.out, attended.exact, kAttentionColumns), kAttentionBound, kAttentionDifference);
   // The reference's own intermediate values, without quantised activations.
   Matrix exact_x(r * o.hidden);
   for (size_t i = 0; i < r; ++i)
@@ -296,9 +306,9 @@ int run(const Options& o) {
   const Matrix exact_h = swiglu(grouped_product(exact_x, gate_up, local.offsets), rows, o.intermediate);
   const Matrix exact = weighted_sum(grouped_product(exact_h, down, local.offsets), local.row_of,
                                     routing.weight, o.tokens, config.top_k, o.hidden);
-  Stage layer{"whole layer", "against FP64, unquantised", 6 * wide * inter * hidden,
+  Stage layer{"expert layer", "against FP64, unquantised", 6 * wide * inter * hidden,
               3 * experts * inter * hidden};
-  layer.seconds = report.total();
+  layer.seconds = report.total() - attended.seconds;
   layer.host_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   report.add(layer, compare(out, exact, o.hidden), kLayerBound, kLayerDifference);
   fmt::print("{}\n", report.ok() ? "verified: every stage is within its bound"
@@ -311,7 +321,8 @@ int run(const Options& o) {
 
 int main(int argc, char** argv) {
   ptxops::demo::Options o;
-  CLI::App app{"One DeepSeek-V3 expert layer as Hopper PTX: on a Hopper GPU, or on the virtual H800."};
+  CLI::App app{
+      "DeepSeek-V3's attention and one expert layer as Hopper PTX: on a Hopper GPU, or on the virtual H800."};
   app.add_option("--tokens", o.tokens, "tokens of the batch")
       ->check(CLI::Range(1, 1 << 20))
       ->capture_default_str();
@@ -330,9 +341,16 @@ int main(int argc, char** argv) {
   app.add_option("--intermediate", o.intermediate, "expert's intermediate size, a multiple of 128")
       ->check(CLI::Range(128, 1 << 16))
       ->capture_default_str();
+  app.add_option("--requests", o.requests, "requests that attention decodes for")
+      ->check(CLI::Range(1, 65535))
+      ->capture_default_str();
+  app.add_option("--longest", o.longest, "keys of the longest of them")
+      ->check(CLI::Range(1, 1 << 20))
+      ->capture_default_str();
   app.add_option("--seed", o.seed, "of all random data")->capture_default_str();
   app.add_option("--device", o.device, "ordinal")->check(CLI::Range(0, 255))->capture_default_str();
-  app.add_option("--sms", o.sms, "SMs that the GEMMs may use, even; 0 = all")->capture_default_str();
+  app.add_option("--sms", o.sms, "SMs that attention and GEMMs may use, even; 0 = all")
+      ->capture_default_str();
   app.add_flag("--explain", o.explain, "print how each plan was chosen");
   CLI11_PARSE(app, argc, argv);
   try {

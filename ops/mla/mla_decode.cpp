@@ -1,17 +1,10 @@
 #include "ops/mla/mla_decode.h"
 
-#include <algorithm>
-#include <cmath>
 #include <cstring>
 
 namespace ptxops::ops {
 namespace {
 
-constexpr const char* kSchedulePath = "mla/mla_schedule.ptx";
-constexpr const char* kCombinePath = "mla/mla_combine.ptx";
-constexpr uint32_t kScheduleThreads = 512, kCombineThreads = 128;
-constexpr int64_t kMaxGridY = 65535;
-constexpr int64_t kBlock = 64;
 // Flags of the kernels' heads.
 constexpr uint32_t kCausal = 1, kLseBase2 = 2, kEmptyMinusInf = 4, kReadOnce = 8;
 
@@ -19,63 +12,37 @@ uint32_t u32(int64_t value) {
   return static_cast<uint32_t>(value);
 }
 
-MlaTables tables_of(const ptxopsMlaDecodeDesc_t& d, int64_t parts) {
-  MlaTables t;
-  const int64_t capacity = d.max_pages * d.page_size;
-  if (d.split_tokens == 0) {
-    t.max_pieces = d.batch + parts - 1;
-    t.max_slots = std::min(d.batch + parts - 1, 2 * (parts - 1));
-    t.max_merges = std::min(d.batch, parts - 1);
-  } else {
-    t.max_pieces = d.batch * ceil_div(capacity, d.split_tokens);
-    // A request of length l, split at all, takes ceil(l / split) <= l / split + 1 slots, and at least two.
-    const int64_t split_requests = std::min(d.batch, d.max_total_tokens / (d.split_tokens + 1));
-    t.max_slots = std::min(t.max_pieces, d.max_total_tokens / d.split_tokens + split_requests);
-    if (capacity <= d.split_tokens) t.max_slots = 0;
-    t.max_merges = t.max_slots ? split_requests : 0;
-  }
-  const int64_t rows = d.s_q * d.h_q;
-  size_t at = 0;
-  const auto take = [&](int64_t bytes) {
-    const size_t begin = at;
-    at += static_cast<size_t>(round_up(bytes, 256));
-    return begin;
-  };
-  t.part_begin = take((parts + 1) * 4);
-  t.pieces = take(t.max_pieces * 32);
-  t.merge_count = take(4);
-  t.merges = take(t.max_merges * 16);
-  t.flags = take(d.batch * 4);
-  t.partial_lse = take(t.max_slots * rows * 4);
-  t.partial_o = take(checked_product("bytes of partial results", t.max_slots * rows, 2048));
-  t.bytes = at;
-  return t;
+autotune::MlaShape shape_of(const ptxopsMlaDecodeDesc_t& d, int64_t sm_count) {
+  autotune::MlaShape s;
+  s.type = d.type == PTXOPS_F16 ? 1 : 0;
+  s.page_size = d.page_size;
+  s.rows = d.s_q * d.h_q;
+  s.sm_count = static_cast<int>(sm_count);
+  return s;
+}
+
+SplitKv::Shape split_shape(const ptxopsMlaDecodeDesc_t& d, const autotune::MlaShape& shape, int64_t parts) {
+  SplitKv::Shape s;
+  s.requests = d.batch;
+  s.tokens = d.s_q, s.heads = d.h_q;
+  s.capacity = d.max_pages * d.page_size;
+  s.split_tokens = d.split_tokens, s.max_total_tokens = d.max_total_tokens;
+  s.parts = parts, s.sm_count = shape.sm_count;
+  s.type = shape.type;
+  return s;
 }
 
 }  // namespace
 
 MlaDecodePlan::MlaDecodePlan(ptxopsContext_st& context, const ptxopsMlaDecodeDesc_t& desc)
-    : ptxopsPlan_st(context), desc_(desc), sm_count_(desc.sm_count ? desc.sm_count : context.info.sm_count) {
-  if (sm_count_ > context.info.sm_count)
-    fail(PTXOPS_INVALID_ARGUMENT, "desc.sm_count: expected at most the device's {}, got {}",
-         context.info.sm_count, sm_count_);
-  shape_.type = desc_.type == PTXOPS_F16 ? 1 : 0;
-  shape_.page_size = desc_.page_size;
-  shape_.rows = desc_.s_q * desc_.h_q;
-  shape_.sm_count = sm_count_;
-  config_ = autotune::rank(shape_).front().config;
-  tables_ = tables_of(desc_, config_.parts);
-  // The kernels count slots * rows in 32 bits, and the merges are a dimension of a grid.
-  check_range("partial results (slots * desc.s_q * desc.h_q)", tables_.max_slots * shape_.rows, 0,
-              kMaxExtent);
-  check_range("requests that may be split", tables_.max_merges, 0, kMaxGridY);
-}
+    : ptxopsPlan_st(context),
+      desc_(desc),
+      shape_(shape_of(desc, expect_sm_count(context, desc.sm_count))),
+      config_(autotune::rank(shape_).front().config),
+      split_(split_shape(desc, shape_, config_.parts)) {}
 
 void MlaDecodePlan::prepare() {
-  driver::LaunchShape one;
-  one.block.x = kScheduleThreads;
-  one.programmatic = true;
-  schedule_.prepare(context, kSchedulePath, {}, one);
+  split_.prepare(context);
   driver::LaunchShape shape;
   shape.grid = {u32(config_.tiles), u32(config_.parts), 1};
   shape.block.x = u32(config_.threads);
@@ -83,15 +50,6 @@ void MlaDecodePlan::prepare() {
   shape.dynamic_shared_bytes = u32(config_.smem_bytes);
   shape.programmatic = true;
   decode_.prepare(context, autotune::kMlaDecodePath, config_.params, shape);
-  if (tables_.max_merges == 0) return;
-  driver::LaunchShape merges;
-  merges.grid = {u32(shape_.rows), u32(tables_.max_merges), 1};
-  merges.block.x = kCombineThreads;
-  merges.programmatic = true;
-  // Few rows to merge, hence few CTAs: more splits in flight in each.
-  const int64_t depth = shape_.rows * tables_.max_merges <= 4 * sm_count_ ? 32 : 8;
-  merges.dynamic_shared_bytes = u32(2 * depth * 2048 + 16);
-  combine_.prepare(context, kCombinePath, {{"TYPE", shape_.type}, {"DEPTH", depth}}, merges);
 }
 
 void MlaDecodePlan::check_args(const ptxopsMlaDecodeArgs_t& args, ptxopsDevicePtr_t workspace, size_t bytes,
@@ -115,8 +73,9 @@ void MlaDecodePlan::check_args(const ptxopsMlaDecodeArgs_t& args, ptxopsDevicePt
   tensor("args.out", args.out, 16);
   tensor("args.lse", args.lse, 4);
   if (args.flags) tensor("args.flags", args.flags, 4);
-  if (bytes < tables_.bytes)
-    fail(PTXOPS_WORKSPACE_TOO_SMALL, "workspace_bytes: expected at least {}, got {}", tables_.bytes, bytes);
+  if (bytes < workspace_bytes())
+    fail(PTXOPS_WORKSPACE_TOO_SMALL, "workspace_bytes: expected at least {}, got {}", workspace_bytes(),
+         bytes);
   check_pointer("workspace", workspace, 256);
   check_device(context, "workspace", workspace);
   check_stream(context, stream);
@@ -149,7 +108,7 @@ void MlaDecodePlan::encode(const ptxopsMlaDecodeArgs_t& args, Maps& maps) const 
 
 void MlaDecodePlan::run(const ptxopsMlaDecodeArgs_t& args, ptxopsDevicePtr_t workspace, size_t bytes,
                         ptxopsStream_t stream) {
-  if (!decode_.ready() || (tables_.max_merges && !combine_.ready()))
+  if (!decode_.ready() || !split_.ready())
     fail(PTXOPS_NOT_PREPARED, "plan: expected a prepared plan; call ptxopsPlanPrepare first");
   if (desc_.batch == 0) return;
   const CurrentContext current(context);
@@ -171,54 +130,36 @@ void MlaDecodePlan::run(const ptxopsMlaDecodeArgs_t& args, ptxopsDevicePtr_t wor
     cached.plan = id;
   }
   const abi::CUstream s = reinterpret_cast<abi::CUstream>(stream);
-  const auto at = [&](size_t offset) { return workspace + offset; };
-  uint64_t part_begin = at(tables_.part_begin), pieces = at(tables_.pieces),
-           merge_count = at(tables_.merge_count), merges = at(tables_.merges),
-           partial_lse = at(tables_.partial_lse), partial_o = at(tables_.partial_o);
-  uint64_t flags_out = args.flags ? args.flags : at(tables_.flags);
-  {
-    uint64_t lengths = args.lengths;
-    uint32_t requests = u32(desc_.batch), fixed_length = 0, per_length = 1,
-             capacity = u32(desc_.max_pages * desc_.page_size), parts = u32(config_.parts),
-             split_blocks = u32(desc_.split_tokens / kBlock), max_slots = u32(tables_.max_slots),
-             overhead = autotune::kMlaPieceOverhead;
-    void* parameters[] = {&lengths, &flags_out,    &part_begin,   &pieces,     &merge_count,
-                          &merges,  &requests,     &fixed_length, &per_length, &capacity,
-                          &parts,   &split_blocks, &max_slots,    &overhead};
-    check_launch(context, "mla_schedule", schedule_.launch().try_run(s, parameters));
-  }
+  const SplitKv::Tables& tables = split_.tables();
+  uint64_t flags_out = args.flags ? args.flags : workspace + tables.flags;
+  split_.schedule(context, s, workspace, args.lengths, flags_out);
+
   const auto bytes_of = [](int64_t elements, int64_t size) { return static_cast<uint64_t>(elements * size); };
-  uint64_t out = args.out, out_request = bytes_of(desc_.out_request, 2),
-           out_token = bytes_of(desc_.out_token, 2), out_head = bytes_of(desc_.out_head, 2);
-  uint64_t lse = args.lse, lse_request = bytes_of(desc_.lse_request, 4),
-           lse_token = bytes_of(desc_.lse_token, 4), lse_head = bytes_of(desc_.lse_head, 4);
+  SplitKvOutput o;
+  o.out = args.out, o.out_batch = bytes_of(desc_.out_request, 2), o.out_token = bytes_of(desc_.out_token, 2),
+  o.out_head = bytes_of(desc_.out_head, 2);
+  o.lse = args.lse, o.lse_batch = bytes_of(desc_.lse_request, 4), o.lse_token = bytes_of(desc_.lse_token, 4),
+  o.lse_head = bytes_of(desc_.lse_head, 4);
+  o.flags = (desc_.causal ? kCausal : 0) | (desc_.lse_base2 ? kLseBase2 : 0) |
+            (desc_.lse_empty_neg ? kEmptyMinusInf : 0) | (config_.tiles <= config_.cluster ? kReadOnce : 0);
+  uint64_t partial_o = workspace + tables.partial_o, partial_lse = workspace + tables.partial_lse,
+           part_begin = workspace + tables.part_begin, pieces = workspace + tables.pieces;
+  uint64_t q = args.q, q_request = bytes_of(desc_.q_request, 2), q_token = bytes_of(desc_.q_token, 2),
+           q_head = bytes_of(desc_.q_head, 2);
+  uint64_t qr = desc_.separate_rope ? args.q_rope : args.q + 512 * 2,
+           qr_request = bytes_of(desc_.q_rope_request, 2), qr_token = bytes_of(desc_.q_rope_token, 2),
+           qr_head = bytes_of(desc_.q_rope_head, 2);
+  uint64_t page_table = args.page_table, table_request = bytes_of(desc_.table_request, 4);
   uint32_t s_q = u32(desc_.s_q), h_q = u32(desc_.h_q), pages = u32(desc_.pages);
-  uint32_t flags = (desc_.causal ? kCausal : 0) | (desc_.lse_base2 ? kLseBase2 : 0) |
-                   (desc_.lse_empty_neg ? kEmptyMinusInf : 0) |
-                   (config_.tiles <= config_.cluster ? kReadOnce : 0);
-  {
-    uint64_t q = args.q, q_request = bytes_of(desc_.q_request, 2), q_token = bytes_of(desc_.q_token, 2),
-             q_head = bytes_of(desc_.q_head, 2);
-    uint64_t qr = desc_.separate_rope ? args.q_rope : args.q + 512 * 2,
-             qr_request = bytes_of(desc_.q_rope_request, 2), qr_token = bytes_of(desc_.q_rope_token, 2),
-             qr_head = bytes_of(desc_.q_rope_head, 2);
-    uint64_t page_table = args.page_table, table_request = bytes_of(desc_.table_request, 4);
-    float scale_log2 = static_cast<float>(desc_.softmax_scale * 1.4426950408889634);
-    Maps& maps = cached.value;
-    void* parameters[] = {&maps.latent, &maps.rope,   &q,          &q_request,   &q_token,    &q_head,
-                          &qr,          &qr_request,  &qr_token,   &qr_head,     &out,        &out_request,
-                          &out_token,   &out_head,    &lse,        &lse_request, &lse_token,  &lse_head,
-                          &partial_o,   &partial_lse, &part_begin, &pieces,      &page_table, &table_request,
-                          &flags_out,   &s_q,         &h_q,        &pages,       &flags,      &scale_log2};
-    check_launch(context, "mla_decode", decode_.launch().try_run(s, parameters));
-  }
-  if (tables_.max_merges == 0) return;
-  uint64_t sink = 0;
-  uint32_t per_batch = 1;
-  void* parameters[] = {&merge_count, &merges,    &partial_o, &partial_lse, &sink,        &out,
-                        &out_request, &out_token, &out_head,  &lse,         &lse_request, &lse_token,
-                        &lse_head,    &s_q,       &h_q,       &flags,       &per_batch};
-  check_launch(context, "mla_combine", combine_.launch().try_run(s, parameters));
+  float scale_log2 = static_cast<float>(desc_.softmax_scale * 1.4426950408889634);
+  Maps& maps = cached.value;
+  void* parameters[] = {&maps.latent, &maps.rope,   &q,          &q_request,   &q_token,     &q_head,
+                        &qr,          &qr_request,  &qr_token,   &qr_head,     &o.out,       &o.out_batch,
+                        &o.out_token, &o.out_head,  &o.lse,      &o.lse_batch, &o.lse_token, &o.lse_head,
+                        &partial_o,   &partial_lse, &part_begin, &pieces,      &page_table,  &table_request,
+                        &flags_out,   &s_q,         &h_q,        &pages,       &o.flags,     &scale_log2};
+  check_launch(context, "mla_decode", decode_.launch().try_run(s, parameters));
+  split_.combine(context, s, workspace, 0, o);
 }
 
 std::string MlaDecodePlan::explain() const {
@@ -228,10 +169,10 @@ std::string MlaDecodePlan::explain() const {
       "choice by the analytic model; cycles of a block of 64 keys are modelled, never measured\n"
       "rank cluster tiles parts  smem    tensor shared L2     DRAM   block  SMs busy\n",
       shape_.type ? "FP16" : "BF16", desc_.batch, desc_.s_q, desc_.h_q, desc_.page_size, desc_.max_pages,
-      sm_count_,
+      shape_.sm_count,
       desc_.split_tokens ? fmt::format("every {} tokens (batch-invariant)", desc_.split_tokens)
                          : "as the batch allows",
-      tables_.max_slots, tables_.bytes);
+      split_.tables().max_slots, split_.tables().bytes);
   int place = 0;
   for (const autotune::MlaRanked& r : autotune::rank(shape_)) {
     ++place;

@@ -8,7 +8,6 @@
 namespace ptxops::ops {
 namespace {
 
-constexpr int64_t kBlock = 64;  // keys of a block
 constexpr std::array<int64_t, 4> kPageSizes = {16, 32, 64, 128};
 
 constexpr int64_t kMaxStride = int64_t{1} << 38;  // elements; tensor maps take below 2^40 bytes
@@ -53,19 +52,8 @@ ptxopsMlaDecodeDesc_t complete(const ptxopsMlaDecodeDesc_t* in) {
   if (!(d.softmax_scale > 0) || !std::isfinite(d.softmax_scale))
     fail(PTXOPS_INVALID_ARGUMENT, "desc.softmax_scale: expected a finite number above 0, got {}",
          d.softmax_scale);
-  check_range("desc.split_tokens", d.split_tokens, 0, int64_t{1} << 30);
-  check_multiple("desc.split_tokens", d.split_tokens, kBlock);
-  const int64_t capacity = d.max_pages * d.page_size;
-  check_range("desc.max_total_tokens", d.max_total_tokens, 0, d.batch * capacity);
-  if (d.split_tokens == 0 && d.max_total_tokens != 0)
-    fail(PTXOPS_INVALID_ARGUMENT, "desc.max_total_tokens: expected 0 without desc.split_tokens, got {}",
-         d.max_total_tokens);
-  if (d.max_total_tokens == 0) d.max_total_tokens = d.batch * capacity;
-  // The schedule counts blocks in 32 bits.
-  const int64_t pieces = d.split_tokens ? ceil_div(capacity, d.split_tokens) : 1;
-  check_range("desc.batch * blocks of desc.max_pages",
-              d.batch * (ceil_div(capacity, kBlock) + pieces * autotune::kMlaPieceOverhead), 0,
-              (int64_t{1} << 27) - 1);
+  check_split("desc.batch * blocks of desc.max_pages", d.batch, d.max_pages * d.page_size, d.split_tokens,
+              d.max_total_tokens);
 
   const int64_t width = d.separate_rope ? 512 : 576;
   complete_stride("desc.q_head", d.q_head, width, 8);

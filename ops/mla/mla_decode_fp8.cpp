@@ -29,13 +29,6 @@ SplitKv::Shape split_shape(const ptxopsMlaDecodeFp8Desc_t& d, int64_t parts, int
   return s;
 }
 
-int64_t expect_sms(const ptxopsContext_st& context, int64_t wanted) {
-  if (wanted > context.info.sm_count)
-    fail(PTXOPS_INVALID_ARGUMENT, "desc.sm_count: expected at most the device's {}, got {}",
-         context.info.sm_count, wanted);
-  return wanted ? wanted : context.info.sm_count;
-}
-
 int64_t rows_of(const ptxopsMlaDecodeFp8Desc_t& d) {
   return d.sparse ? d.h_q : d.s_q * d.h_q;
 }
@@ -45,7 +38,7 @@ int64_t rows_of(const ptxopsMlaDecodeFp8Desc_t& d) {
 MlaDecodeFp8Plan::MlaDecodeFp8Plan(ptxopsContext_st& context, const ptxopsMlaDecodeFp8Desc_t& desc)
     : ptxopsPlan_st(context),
       desc_(desc),
-      sm_count_(expect_sms(context, desc.sm_count)),
+      sm_count_(expect_sm_count(context, desc.sm_count)),
       tiles_(ceil_div(rows_of(desc), kRowTile)),
       parts_(std::max<int64_t>(1, sm_count_ / tiles_)),
       split_(split_shape(desc, parts_, sm_count_)) {}

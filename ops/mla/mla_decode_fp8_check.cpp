@@ -51,8 +51,10 @@ ptxopsMlaDecodeFp8Desc_t complete(const ptxopsMlaDecodeFp8Desc_t* in) {
   if (!(d.softmax_scale > 0) || !std::isfinite(d.softmax_scale))
     fail(PTXOPS_INVALID_ARGUMENT, "desc.softmax_scale: expected a finite number above 0, got {}",
          d.softmax_scale);
-  check_split(d.sparse ? d.batch * d.s_q : d.batch, d.sparse ? d.top_k : d.max_pages * d.page_size,
-              d.split_tokens, d.max_total_tokens);
+  check_split(
+      d.sparse ? "desc.batch * desc.s_q * blocks of desc.top_k" : "desc.batch * blocks of desc.max_pages",
+      d.sparse ? d.batch * d.s_q : d.batch, d.sparse ? d.top_k : d.max_pages * d.page_size, d.split_tokens,
+      d.max_total_tokens);
 
   complete_stride("desc.q_head", d.q_head, 576, 8);
   complete_stride("desc.q_token", d.q_token, d.h_q * d.q_head, 8);

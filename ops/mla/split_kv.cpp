@@ -16,7 +16,15 @@ uint32_t u32(int64_t value) {
 
 }  // namespace
 
-void check_split(int64_t requests, int64_t capacity, int64_t split_tokens, int64_t& max_total_tokens) {
+int64_t expect_sm_count(const ptxopsContext_st& context, int64_t wanted) {
+  if (wanted > context.info.sm_count)
+    fail(PTXOPS_INVALID_ARGUMENT, "desc.sm_count: expected at most the device's {}, got {}",
+         context.info.sm_count, wanted);
+  return wanted ? wanted : context.info.sm_count;
+}
+
+void check_split(const char* blocks_name, int64_t requests, int64_t capacity, int64_t split_tokens,
+                 int64_t& max_total_tokens) {
   check_range("desc.split_tokens", split_tokens, 0, int64_t{1} << 30);
   check_multiple("desc.split_tokens", split_tokens, kBlock);
   check_range("desc.max_total_tokens", max_total_tokens, 0, requests * capacity);
@@ -26,8 +34,8 @@ void check_split(int64_t requests, int64_t capacity, int64_t split_tokens, int64
   if (max_total_tokens == 0) max_total_tokens = requests * capacity;
   // The schedule counts blocks in 32 bits.
   const int64_t pieces = split_tokens ? ceil_div(capacity, split_tokens) : 1;
-  check_range("requests * blocks of the longest possible",
-              checked_product("requests * blocks of the longest possible", requests,
+  check_range(blocks_name,
+              checked_product(blocks_name, requests,
                               ceil_div(capacity, kBlock) + pieces * autotune::kMlaPieceOverhead),
               0, (int64_t{1} << 27) - 1);
 }
@@ -63,7 +71,7 @@ SplitKv::SplitKv(const Shape& shape) : shape_(shape) {
   t.partial_o = take(checked_product("bytes of partial results", t.max_slots * rows, 2048));
   t.bytes = at;
   // The kernels count slots * rows in 32 bits, and the merges are a dimension of a grid.
-  check_range("partial results (slots * rows of a request)", t.max_slots * rows, 0, kMaxExtent);
+  check_range("partial results (slots * desc.s_q * desc.h_q)", t.max_slots * rows, 0, kMaxExtent);
   check_range("requests that may be split", t.max_merges, 0, kMaxGridY);
 }
 

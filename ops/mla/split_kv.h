@@ -51,7 +51,12 @@ class SplitKv {
   PreparedLaunch schedule_, combine_;
 };
 
-// Descriptor checks that depend on the split alone; `max_total_tokens` gets its default.
-void check_split(int64_t requests, int64_t capacity, int64_t split_tokens, int64_t& max_total_tokens);
+// The SMs that a plan may use: desc.sm_count, or all of the device.
+int64_t expect_sm_count(const ptxopsContext_st& context, int64_t wanted);
+
+// Descriptor checks that depend on the split alone; `max_total_tokens` gets its default. `blocks_name`: what
+// the error about too many blocks calls them.
+void check_split(const char* blocks_name, int64_t requests, int64_t capacity, int64_t split_tokens,
+                 int64_t& max_total_tokens);
 
 }  // namespace ptxops::ops

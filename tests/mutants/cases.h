@@ -32,6 +32,7 @@ struct Case {
 // `seed` of all random data.
 std::vector<Case> all_cases(uint64_t seed);
 void add_gemm_cases(std::vector<Case>& cases, uint64_t seed);
+void add_mla_cases(std::vector<Case>& cases, uint64_t seed);
 void add_row_cases(std::vector<Case>& cases, uint64_t seed);
 
 }  // namespace ptxops::mutants

@@ -222,6 +222,7 @@ std::vector<Case> all_cases(uint64_t seed) {
   std::vector<Case> cases;
   add_gemm_cases(cases, seed);
   add_row_cases(cases, seed);
+  add_mla_cases(cases, seed);
   return cases;
 }
 

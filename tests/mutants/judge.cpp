@@ -52,7 +52,9 @@ bool right_place(const Subject& subject, const Mutant& m, const std::vector<int>
   const std::set<std::string> mine = protocols_of(subject, m.line, m.last_line);
   for (const int line : lines) {
     if (line < 1) continue;
-    if ((line >= m.line && line <= m.last_line) || line == m.moved_to) return true;
+    if ((line >= m.line && line <= m.last_line) || line == m.moved_to ||
+        std::find(m.readers.begin(), m.readers.end(), line) != m.readers.end())
+      return true;
     for (const std::string& name : protocols_of(subject, line, line))
       if (mine.contains(name)) return true;
   }

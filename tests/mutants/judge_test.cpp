@@ -20,7 +20,7 @@ Subject subject() {
   return {&kCase, {}, {"", "wait ring @ k:A", "load ring @ k:B", "store slice @ k:B", "other @ k:C"}};
 }
 Mutant mutant(int line, int moved_to = 0) {
-  return {FaultClass::wait, "delete mbarrier wait", "", line, line, moved_to, 1, 1, {}};
+  return {FaultClass::wait, "delete mbarrier wait", "", line, line, moved_to, 1, 1, {}, {}};
 }
 Outcome fault(const std::string& id, const std::string& lines) {
   return {Outcome::Kind::fault, "",

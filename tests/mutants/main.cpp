@@ -11,7 +11,7 @@
 int main(int argc, char** argv) {
   using namespace ptxops::mutants;
   Options options;
-  std::string json, write_ptx, equivalents_path = PTXOPS_MUTANTS_EQUIVALENT;
+  std::string json, write_ptx, equivalents_path = PTXOPS_MUTANTS_FOLDER "/equivalent.txt";
   bool list = false, quiet = false;
   CLI::App app(
       "Mutation table of the checker. Exit status 1: a survivor that is not on the list of equivalents, a "
@@ -34,7 +34,7 @@ int main(int argc, char** argv) {
   CLI11_PARSE(app, argc, argv);
 
   try {
-    Equivalents equivalents(equivalents_path);
+    Equivalents equivalents(equivalents_path), limits(PTXOPS_MUTANTS_FOLDER "/limits.txt");
     Harness harness(options);
     if (harness.results().empty()) {
       fmt::print(stderr, "no mutant of kernel \"{}\", class \"{}\"\n", options.kernel, options.fault_class);
@@ -77,19 +77,23 @@ int main(int argc, char** argv) {
 
     bool good = true;
     for (const Result& r : results) {
+      const bool counts =
+          r.verdict != Verdict::right && r.verdict != Verdict::equivalent && r.verdict != Verdict::refused;
       const bool certain = info(r.mutant.fault).kind == ClassKind::certain;
-      if (r.verdict == Verdict::survivor || r.verdict == Verdict::crashed) good = false;
-      if (certain && r.verdict != Verdict::right && r.verdict != Verdict::equivalent &&
-          r.verdict != Verdict::refused)
+      if (counts && (certain || r.verdict == Verdict::survivor || r.verdict == Verdict::crashed) &&
+          limits.find(r.mutant.op, r.subject->of->name, place(*r.subject, r.mutant)) < 0) {
+        fmt::print("UNEXPECTED {}: {}", kVerdictNames[static_cast<size_t>(r.verdict)], describe(r));
         good = false;
+      }
     }
     if (!options.sample && !harness.kernels_without_case().empty()) good = false;
     const bool complete = !options.sample && options.kernel.empty() && options.fault_class.empty();
     if (complete)
-      for (const std::string& record : equivalents.unused()) {
-        fmt::print("no survivor matches the equivalent {}\n", record);
-        good = false;
-      }
+      for (const auto& [list, name] : {std::pair{&equivalents, "equivalent"}, {&limits, "limit"}})
+        for (const std::string& record : list->unused()) {
+          fmt::print("no mutant matches the {} {}\n", name, record);
+          good = false;
+        }
     return good ? 0 : 1;
   } catch (const std::exception& e) {
     fmt::print(stderr, "ptxops-mutants: {}\n", e.what());

@@ -36,8 +36,10 @@ class Operators {
       if (s.operands.empty() || s.operands[0].starts_with('[')) continue;
       // The first write of a register, a constant.
       if (starts(s, "mov.") && s.guard.empty() && s.operands.size() == 2 && !known.contains(s.operands[0]) &&
-          (immediate(s.operands[1]) || s.operands[1].starts_with("0f")))
+          (immediate(s.operands[1]) || s.operands[1].starts_with("0f"))) {
         source_.remove(dropped_init, "drop initial value", {i, i});
+        source_.mutants.back().readers = source_.readers_of(i);
+      }
       for (std::string& name : names_in(s.operands[0])) known.insert(std::move(name));
     }
   }

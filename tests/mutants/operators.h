@@ -44,7 +44,8 @@ struct Mutant {
   int moved_to = 0;             // the line it now stands on; 0: not moved
   int copy = 1,
       copies = 1;  // of the mutants of this operator at one place of the template; by whoever knows places
-  std::vector<Edit> edits;  // lines keep their numbers
+  std::vector<int> readers;  // of a dropped value: the lines that read it or what is computed from it
+  std::vector<Edit> edits;   // lines keep their numbers
 };
 
 // In the order of the text. Throws std::invalid_argument as parse_body.

@@ -175,6 +175,15 @@ TEST(Operators, RingsCountsAndInitialValues) {
               ElementsAre("add.u32 i, i, 1; mov.b32 i, 0;"));
 }
 
+TEST(Operators, ADroppedValueIsReadByWhatIsComputedFromIt) {
+  const std::string text = kernel(
+      "mov.b32 i, 0;\nadd.u32 k, i, 1;\n{\n.reg .b32 i;\nadd.u32 x, i, 1;\n}\nst.global.b32 [a], k;\n"
+      "st.global.b32 [x], y;\n@p st.global.b32 [a], i;\n");
+  for (const Mutant& m : all_mutants(text)) {
+    if (m.op == "drop initial value") EXPECT_THAT(m.readers, ElementsAre(7, 12, 14));
+  }
+}
+
 TEST(Operators, TensorCopies) {
   const std::string load =
       "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster\n"

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <charconv>
+#include <map>
+#include <set>
 #include <stdexcept>
 
 namespace ptxops::mutants {
@@ -100,6 +102,7 @@ Source::Source(std::string_view ptx) : text(ptx), statements(parse_body(ptx)) {
       open.pop_back();
     }
   }
+  resolve();
   wait_of_.assign(statements.size(), kNone);
   for (size_t i = 0; i < statements.size(); ++i) {
     if (!is_wait(statements[i])) continue;
@@ -123,7 +126,7 @@ Unit Source::unit_of(size_t i) const {
 }
 
 Mutant& Source::add(FaultClass fault, const std::string& op, Unit u) {
-  mutants.push_back({fault, op, {}, statements[u.first].line, statements[u.last].last_line, 0, 1, 1, {}});
+  mutants.push_back({fault, op, {}, statements[u.first].line, statements[u.last].last_line, 0, 1, 1, {}, {}});
   return mutants.back();
 }
 
@@ -168,6 +171,45 @@ void Source::compute_operand(FaultClass fault, const std::string& op, size_t i, 
           fmt::format("{{ .reg .{} mutant_; {} mutant_, {}{}; {} }}", type, instruction, name, last,
                       spell(s, s.opcode, operands)),
           fmt::format("{} -> {}({}{})", name, instruction, name, last));
+}
+
+// A register is its name and the scope that declares it.
+void Source::resolve() {
+  std::map<size_t, std::vector<std::string>> declared;
+  std::map<std::pair<size_t, std::string>, int> numbers;
+  std::vector<size_t> open;
+  const auto number = [&](const std::string& name) {
+    size_t k = open.size();
+    while (k > 0 && !declares_any(declared[open[k - 1]], {name})) --k;
+    return numbers.try_emplace({k ? open[k - 1] : kNone, name}, static_cast<int>(numbers.size()))
+        .first->second;
+  };
+  uses_.resize(statements.size());
+  for (size_t i = 0; i < statements.size(); ++i) {
+    const Statement& s = statements[i];
+    if (s.kind == Kind::open) declared[i] = declared_in(i), open.push_back(i);
+    if (s.kind == Kind::close) open.pop_back();
+    if (s.kind != Kind::instruction) continue;
+    for (const std::string& n : written(s)) uses_[i].written.push_back(number(n));
+    for (const std::string& n : names_in(s.guard)) uses_[i].read.push_back(number(n));
+    for (size_t o = uses_[i].written.empty() ? 0 : 1; o < s.operands.size(); ++o)
+      for (const std::string& n : names_in(s.operands[o])) uses_[i].read.push_back(number(n));
+  }
+}
+
+std::vector<int> Source::readers_of(size_t i) const {
+  std::set<int> derived(uses_[i].written.begin(), uses_[i].written.end()), lines;
+  for (size_t before = 0; before != derived.size();) {
+    before = derived.size();
+    for (size_t k = 0; k < statements.size(); ++k) {
+      if (std::none_of(uses_[k].read.begin(), uses_[k].read.end(),
+                       [&](int r) { return derived.contains(r); }))
+        continue;
+      lines.insert(statements[k].line);
+      derived.insert(uses_[k].written.begin(), uses_[k].written.end());
+    }
+  }
+  return {lines.begin(), lines.end()};
 }
 
 void Source::need_version_8_6() {

@@ -46,6 +46,8 @@ class Source {
   // computes from it.
   void compute_operand(FaultClass fault, const std::string& op, size_t statement, const std::string& name,
                        std::string_view type, std::string_view instruction, std::string_view last);
+  // Lines of the instructions that read what statement i writes, or anything computed from it in registers.
+  std::vector<int> readers_of(size_t i) const;
   // The last mutant uses what older versions of PTX lack.
   void need_version_8_6();
 
@@ -56,6 +58,12 @@ class Source {
   std::vector<std::string> declared_in(size_t open) const;
   size_t partner(size_t brace) const;
 
+  void resolve();
+
+  struct Uses {
+    std::vector<int> read, written;  // registers, by number
+  };
+  std::vector<Uses> uses_;       // of each statement
   std::vector<size_t> wait_of_;  // statement -> the try_wait of the unit that it is part of, or npos
   std::vector<size_t> partner_;  // brace -> its other brace
 };

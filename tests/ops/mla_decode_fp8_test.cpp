@@ -322,6 +322,35 @@ TEST(MlaDecodeFp8, WrongInputsAreClampedAndFlagged) {
                                             PTXOPS_MLA_PAGE_OUT_OF_RANGE, 0));
 }
 
+// Pages more than 2^32 bytes apart, and rows of Q and OUT. Only what is used is ever touched.
+TEST(MlaDecodeFp8, StridesBeyondTwoToThe32) {
+  const Data data({.sparse = false, .batch = 2, .h_q = 8, .pages = 3, .lengths = {128, 70}, .capacity = 128},
+                  275);
+  const int64_t page_stride = (int64_t{5} << 30) + 16, q_request = (int64_t{1} << 31) + 8,
+                out_request = (int64_t{1} << 31) + 16;
+  ptxopsMlaDecodeFp8Desc_t desc = desc_of(data);
+  desc.page_stride_bytes = page_stride, desc.q_request = q_request, desc.out_request = out_request;
+  Session session(data, desc);
+  ptxopsDevicePtr_t cache = 0, q = 0, out = 0;
+  const size_t page_bytes = 64 * 656, q_bytes = 8 * 1152, out_bytes = 8 * 1024;
+  ASSERT_OK(ptxopsMemAlloc(context(), &cache, size_t(2 * page_stride) + page_bytes));
+  ASSERT_OK(ptxopsMemAlloc(context(), &q, size_t(q_request) * 2 + q_bytes));
+  ASSERT_OK(ptxopsMemAlloc(context(), &out, size_t(out_request) * 2 + out_bytes));
+  for (size_t page = 0; page < 3; ++page)
+    ASSERT_OK(ptxopsMemcpyToDevice(context(), cache + page * size_t(page_stride),
+                                   &data.cache[page * page_bytes], page_bytes, nullptr));
+  for (size_t b = 0; b < 2; ++b)
+    ASSERT_OK(ptxopsMemcpyToDevice(context(), q + b * size_t(q_request) * 2, &data.q[b * q_bytes / 2],
+                                   q_bytes, nullptr));
+  session.args.cache = cache, session.args.q = q, session.args.out = out;
+  Result result = session.run();
+  for (size_t b = 0; b < 2; ++b)
+    ASSERT_OK(ptxopsMemcpyToHost(context(), &result.out[b * out_bytes / 2], out + b * size_t(out_request) * 2,
+                                 out_bytes, nullptr));
+  data.check(result.out, result.lse);
+  for (const ptxopsDevicePtr_t memory : {cache, q, out}) EXPECT_OK(ptxopsMemFree(context(), memory));
+}
+
 // One length for all tokens of a request; none at all.
 TEST(MlaDecodeFp8, SparseLengthsOfRequestsAndNone) {
   Data data({.batch = 2, .s_q = 3, .h_q = 8, .lengths = {70, 70, 70, 190, 190, 190}, .capacity = 190}, 280);

@@ -96,7 +96,8 @@ Box side(const char* what, CUmemorytype type, const void* host, CUdeviceptr devi
          uint64_t slice, uint64_t offset) {
   switch (type) {
     case CU_MEMORYTYPE_HOST:
-      return {reinterpret_cast<uint64_t>(host) + offset, false, pitch, slice};
+      // Null stays null, to be refused as such.
+      return {host ? reinterpret_cast<uint64_t>(host) + offset : 0, false, pitch, slice};
     case CU_MEMORYTYPE_DEVICE:
       return {device + offset, true, pitch, slice};
     case CU_MEMORYTYPE_UNIFIED:

@@ -101,9 +101,10 @@ Checker::Async signals(Warp& w, int lane, const Destination& to) {
   return w.order->checker->signals(Actor::bulk_read, AccessKind::load, first, to.barrier, lane);
 }
 
-GroupedOrder open_group(Warp& w, int lane, AccessKind kind) {
+GroupedOrder open_group(Warp& w, const Op& op, int lane, AccessKind kind) {
   WarpOrder::Bulk& b = w.order->checker->bulk_of(w, static_cast<uint32_t>(lane));
   ++b.issued;
+  b.op = &op;
   return {{Actor::bulk_read, AccessKind::load, b.reads, b.issued, lane},
           {Actor::bulk_store, kind, b.writes, b.issued, lane}};
 }

@@ -45,7 +45,7 @@ Checker::Async signals(Warp& w, int lane, const Destination& to);
 struct GroupedOrder {
   Checker::Async read, write;
 };
-GroupedOrder open_group(Warp& w, int lane, AccessKind kind);
+GroupedOrder open_group(Warp& w, const Op& op, int lane, AccessKind kind);
 
 // Time model: when a copy of `bytes` in `rows` rows, issued now, has gone through the SM's copy engine.
 uint64_t reserve_engine(Warp& w, uint32_t bytes, uint32_t rows);

@@ -25,6 +25,27 @@ std::string MatrixDescriptor::set(uint64_t bits) {
   return {};
 }
 
+bool gather_blocks(const MatrixDescriptor& d, const std::byte* smem, uint32_t begin, uint32_t end,
+                   uint32_t first_row, uint32_t rows, bool split_pairs, std::byte* out) {
+  // The swizzle looks at address bits below 8 lines of its width.
+  const uint32_t period = d.swizzle == TensorMapSwizzle::kNone ? 16 : 8 * swizzle_bytes(d.swizzle);
+  if (d.sbo % period || first_row % 8 || rows % 8) return false;
+  const uint32_t from = first_row / 8 * d.sbo, steps = rows / 8 * d.sbo - d.sbo;
+  uint32_t chunk[16];  // of the first block, in the order of `out`
+  for (uint32_t r = 0; r < 8; ++r)
+    for (uint32_t half = 0; half < 2; ++half) {
+      const uint32_t offset = k_major_offset(d, split_pairs ? r % 4 * 2 + r / 4 : r, 16 * half);
+      // Addresses that wrap around are left to the general gather.
+      if (d.start + offset + from + steps > 0x3FFFF - period) return false;
+      const uint32_t address = chunk_address(d, offset) + from;
+      if (address < begin || address + steps + 16 > end) return false;
+      chunk[2 * r + half] = address;
+    }
+  for (uint32_t block = 0; block < rows / 8; ++block)
+    for (uint32_t i = 0; i < 16; ++i, out += 16) std::memcpy(out, smem + chunk[i] + block * d.sbo, 16);
+  return true;
+}
+
 void transpose_8x8(const std::byte* const* line, std::byte* const* out) {
   using V16 = uint16_t __attribute__((vector_size(16)));
   using V32 = uint32_t __attribute__((vector_size(16)));

@@ -64,6 +64,12 @@ bool gather_k_major(const MatrixDescriptor& d, const std::byte* smem, uint32_t f
   return true;
 }
 
+// gather_k_major without a check for each chunk, where one for all will do: every block of 8 rows looks like
+// the first one, and everything read lies in [begin, end). False, and nothing is promised of `out`,
+// otherwise.
+bool gather_blocks(const MatrixDescriptor& d, const std::byte* smem, uint32_t begin, uint32_t end,
+                   uint32_t first_row, uint32_t rows, bool split_pairs, std::byte* out);
+
 // The 8 x 8 block of 2-byte elements whose lines (constant k) are at `line[0..7]`, transposed: out[r] gets
 // the r-th element of every line, 16 bytes.
 void transpose_8x8(const std::byte* const* line, std::byte* const* out);

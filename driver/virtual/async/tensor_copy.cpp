@@ -191,7 +191,7 @@ Step store_one(Warp& w, const Op& op, int lane) {
     return Step::fault;
   const uint32_t base = static_cast<uint32_t>(from - w.cta->smem);
   if (w.order) {
-    const GroupedOrder g = open_group(w, lane, reduces ? AccessKind::atomic : AccessKind::store);
+    const GroupedOrder g = open_group(w, op, lane, reduces ? AccessKind::atomic : AccessKind::store);
     if (!w.order->checker->shared_range(w, op, g.read, *w.cta, base, box.bytes()) ||
         !order_global(w, op, lane, box, g.write, g.read))
       return Step::fault;

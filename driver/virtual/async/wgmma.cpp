@@ -30,11 +30,10 @@ struct Wgmma {
   bool transpose_a = false, transpose_b = false;  // MN-major
   uint32_t a_descriptor = 0, b_descriptor = 0;    // 64-bit slots
   uint32_t a[4] = {};
-  uint32_t scale_d = 0;            // predicate slot
-  bool always_accumulate = false;  // where there is no predicate
-  uint32_t d_in[128] = {}, d_out[128] = {};
-  uint32_t d_count = 0;
-  WgmmaRegisters registers;  // for the checker
+  uint32_t scale_d = 0;                      // predicate slot
+  bool always_accumulate = false;            // where there is no predicate
+  uint32_t d_in[128] = {}, d_out[128] = {};  // slots in the order of numerics::MmaD
+  WgmmaRegisters registers;                  // for the checker
 };
 
 bool is_warpgroup_wide(Warp& w, const Op& op, uint32_t lanes) {
@@ -101,6 +100,9 @@ bool gather(Warp& w, const Op& op, const char* which, uint64_t bits, bool transp
   }
   const Cta& cta = *w.cta;
   const uint8_t* shadow = cta.cluster->grid->desc.check == CheckLevel::full ? cta.smem_shadow.get() : nullptr;
+  if (!transposed && !shadow &&
+      gather_blocks(d, cta.smem, kSharedReserved, cta.smem_end, first, rows, split_pairs, out))
+    return true;
   uint32_t bad = 0;
   const auto check = [&](uint32_t address) {
     if (address < kSharedReserved || address + 16 > cta.smem_end) {
@@ -130,38 +132,51 @@ bool gather(Warp& w, const Op& op, const char* which, uint64_t bits, bool transp
 }
 
 // Register r of a fragment holds, for lane l, 4 bytes of matrix row l/4 + 8*(r odd or not): lanes 4i..4i+3
-// are 16 contiguous bytes of row i. All fragment traffic is therefore 16-byte copies:
+// are 16 contiguous bytes of row i.
 //   A from registers: row + 8*(r&1), byte 16*(r>>1);
 //   D of f16:         row + 8*(r&1), byte 16*(r>>1);
 //   D of f32 and s32: row + 8*((r>>1)&1); its lane's columns are 8*(r>>2) + 2*(l%4) + (r&1), so the even
 //   columns of a block of 8 lie in one register and the odd ones in the next. With B's rows taken in the
 //   order 0,2,4,6,1,3,5,7, D's columns come out in that order, and a register is again 16 contiguous bytes:
 //   byte 32*(r>>2) + 16*(r&1).
-struct Place {
-  uint32_t row, byte;
-};
-Place place_of(uint32_t r, bool wide) {
-  if (wide) return {8 * (r >> 1 & 1), 32 * (r >> 2) + 16 * (r & 1)};
-  return {8 * (r & 1), 16 * (r >> 1)};
+// So a register of D is a piece of numerics::MmaD; this is its index there.
+uint32_t piece_of(uint32_t r, uint32_t registers, bool wide) {
+  const uint32_t lower_rows = wide ? r >> 1 & 1 : r & 1;
+  return lower_rows * (registers / 2) + (wide ? r >> 2 << 1 | (r & 1) : r >> 1);
 }
-void registers_to_rows(Warp& w, const uint32_t* slots, uint32_t count, bool wide, std::byte* rows,
-                       uint32_t pitch) {
-  for (uint32_t r = 0; r < count; ++r) {
-    const Place p = place_of(r, wide);
+void registers_to_rows(Warp& w, const uint32_t (&slots)[4], std::byte* rows) {
+  for (uint32_t r = 0; r < 4; ++r) {
     const std::byte* reg = w.regs + slots[r];
-    std::byte* to = rows + p.row * pitch + p.byte;
-    for (uint32_t i = 0; i < 8; ++i) std::memcpy(to + i * pitch, reg + 16 * i, 16);
+    std::byte* to = rows + 8 * (r & 1) * kOperandRow + 16 * (r >> 1);
+    for (uint32_t i = 0; i < 8; ++i) std::memcpy(to + i * kOperandRow, reg + 16 * i, 16);
   }
 }
-void rows_to_registers(Warp& w, const uint32_t* slots, uint32_t count, bool wide, const std::byte* rows,
-                       uint32_t pitch) {
-  for (uint32_t r = 0; r < count; ++r) {
-    const Place p = place_of(r, wide);
-    std::byte* reg = w.regs + slots[r];
-    const std::byte* from = rows + p.row * pitch + p.byte;
-    for (uint32_t i = 0; i < 8; ++i) std::memcpy(reg + 16 * i, from + i * pitch, 16);
+
+// The four warps of a warpgroup, and warpgroups that share a tile, multiply with the same B, but not one
+// after the other: a warp runs on until it has to wait. So each worker keeps the latest tiles it decoded,
+// and finds them by where they lay; MmaB::set compares their bytes.
+class DecodedTiles {
+ public:
+  numerics::MmaB& at(const Cta* cta, uint64_t descriptor) {
+    for (Tile& t : tiles_)
+      if (t.descriptor == descriptor && t.cta == cta) return t.b;
+    Tile& t = tiles_[next_++ % kTiles];
+    t.cta = cta;
+    t.descriptor = descriptor;
+    return t.b;
   }
-}
+
+ private:
+  static constexpr uint32_t kTiles = 16;  // four stages of four steps: what a warp runs ahead of the others
+  struct Tile {
+    const Cta* cta = nullptr;
+    uint64_t descriptor = 0;
+    numerics::MmaB b;
+  };
+  Tile tiles_[kTiles];
+  uint32_t next_ = 0;
+};
+thread_local DecodedTiles decoded_tiles;
 
 // The 16-byte pieces of rows [first, first + rows) of an operand.
 uint32_t pieces_of(uint64_t bits, bool transposed, uint32_t first, uint32_t rows, uint32_t* out) {
@@ -222,16 +237,15 @@ Step mma_async(Warp& w, const Op& op, uint32_t lanes) {
   const bool wide = shape.d != AccType::f16;
   alignas(64) std::byte a[16 * kOperandRow];
   alignas(64) std::byte b[256 * kOperandRow];
-  alignas(64) std::byte d[16 * 256 * 4];
-  const uint32_t n = static_cast<uint32_t>(shape.n), pitch = n * (wide ? 4 : 2);
+  const uint32_t n = static_cast<uint32_t>(shape.n);
   if (g.a_in_registers)
-    registers_to_rows(w, g.a, 4, false, a, kOperandRow);
+    registers_to_rows(w, g.a, a);
   else if (!gather(w, op, "A", a_bits, g.transpose_a, 16 * (w.id & 3), 16, false, a))
     return Step::fault;
   if (!gather(w, op, "B", b_bits, g.transpose_b, 0, n, wide, b)) return Step::fault;
-  if (shape.accumulate) registers_to_rows(w, g.d_in, g.d_count, wide, d, pitch);
-  numerics::mma(shape, a, b, d);
-  rows_to_registers(w, g.d_out, g.d_count, wide, d, pitch);
+  numerics::MmaB& decoded = decoded_tiles.at(w.cta, b_bits);
+  decoded.set(shape, b);
+  numerics::mma(shape, a, decoded, {w.regs, g.d_in, g.d_out});
 
   const uint32_t smem_bytes = n * kOperandRow + (g.a_in_registers ? 0 : 64 * kOperandRow);
   const uint64_t cycles = std::max<uint64_t>({n / 2, smem_bytes / latency::kSharedBytesPerCycle, 1});
@@ -316,11 +330,11 @@ void decode_mma(Decoder& d, const isa::Instruction& in) {
                                          : AccType::s32;
   g.shape.satfinite = in.has("satfinite");
   g.a_in_registers = o[1].is_vector();
-  g.d_count = static_cast<uint32_t>(o[0].elements.size());
+  const uint32_t d_count = static_cast<uint32_t>(o[0].elements.size());
   const uint32_t expected = static_cast<uint32_t>(g.shape.n) / (g.shape.d == AccType::f16 ? 4 : 2);
-  if (g.d_count != expected || (g.a_in_registers && o[1].elements.size() != 4))
+  if (d_count != expected || (g.a_in_registers && o[1].elements.size() != 4))
     d.refuse(fmt::format("wgmma with N = {} needs {} registers for D (got {}) and 4 for A", g.shape.n,
-                         expected, g.d_count));
+                         expected, d_count));
 
   // d, a, b, scale-d, then for float types imm-scale-a, imm-scale-b, then for 16-bit types imm-trans-a (A in
   // shared memory only), imm-trans-b.
@@ -349,13 +363,14 @@ void decode_mma(Decoder& d, const isa::Instruction& in) {
     g.scale_d = d.src_pred(o[3]);
   else
     g.always_accumulate = o.size() <= 3 || o[3].bits != 0;
-  for (uint32_t i = 0; i < g.d_count; ++i) g.d_in[i] = d.src(o[0].elements[i], register_type);
-  for (uint32_t i = 0; i < g.d_count; ++i) g.d_out[i] = d.dst(o[0].elements[i], register_type);
   for (const isa::Operand& o0 : o[0].elements) g.registers.d.push_back(d.tracked(o0));
   if (g.a_in_registers)
     for (const isa::Operand& o1 : o[1].elements) g.registers.a.push_back(d.tracked(o1));
   g.registers.shape = static_cast<uint32_t>(g.shape.n);
   g.registers.tracked = d.tracked_count();
+  const auto piece = [&](uint32_t i) { return piece_of(i, d_count, g.shape.d != AccType::f16); };
+  for (uint32_t i = 0; i < d_count; ++i) g.d_in[piece(i)] = d.src(o[0].elements[i], register_type);
+  for (uint32_t i = 0; i < d_count; ++i) g.d_out[piece(i)] = d.dst(o[0].elements[i], register_type);
   const Wgmma* kept = d.keep(g);
   d.emit(mma_async).imm = reinterpret_cast<uint64_t>(kept);
 }

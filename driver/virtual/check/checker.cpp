@@ -264,11 +264,13 @@ bool Checker::generic(Warp& w, const Op& op, uint32_t lanes, const LaneAccess& a
     return true;
   }
 
+  // Of lanes that touch one word, the last stands for all: the first is the one that signals alone, as a
+  // rule.
   const std::byte* previous = nullptr;
-  for (uint32_t rest = lanes; rest; rest &= rest - 1) {
-    const int lane = std::countr_zero(rest);
+  for (uint32_t rest = lanes; rest; rest &= ~(0x80000000u >> std::countl_zero(rest))) {
+    const int lane = 31 - std::countl_zero(rest);
     const std::byte* host = at.host[lane];
-    if (host == previous) continue;  // one word for several lanes
+    if (host == previous) continue;
     previous = host;
     if (global) {
       if (!judge_global(j, reinterpret_cast<uint64_t>(host), access.size, lane)) return false;

@@ -40,7 +40,7 @@ struct WarpOrder {
   VectorClock flawed[static_cast<size_t>(Flaw::count)];
   Clock narrow;                                   // seen through synchronisation of too narrow a scope
   VectorClock inits;                              // mbarrier.init operations that are visible
-  std::unordered_map<uint32_t, uint64_t> phases;  // of mbarriers: the latest observed
+  std::unordered_map<uint32_t, uint64_t> phases;  // of mbarriers: how many were observed
 
   // The latest fence.acq_rel or fence.sc: what a later strong write publishes.
   Scope fence_scope = Scope::cta;
@@ -52,6 +52,7 @@ struct WarpOrder {
     uint32_t lane, reads, writes;  // agents
     uint32_t issued = 0;           // operations of the lane
     uint32_t far = 0;              // the latest that writes to host or peer memory
+    const Op* op = nullptr;        // the latest
   };
   std::vector<Bulk> bulk;
   uint32_t wgmma_issued = 0, wgmma_done = 0;

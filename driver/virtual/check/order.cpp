@@ -394,22 +394,21 @@ bool Checker::mbarrier_observed(Warp& w, const Op& op, uint32_t lanes, uint32_t 
   MbarrierOrder& m = mbarrier(*w.cta, offset);
   WarpOrder& o = *w.order;
   if (reported(Diagnostic::B6P)) {
-    auto [it, fresh] = o.phases.try_emplace(offset, phase);
-    // The phase this thread means has the asked parity and lies behind the one it knows.
-    const uint64_t known = it->second;
-    if (!fresh && phase > known + 2) {
+    // Phases up to the known one, exclusive, were observed; the next two have different parities.
+    uint64_t& known = o.phases[offset];
+    if (phase >= known + 2) {
       Finding f;
       f.id = Diagnostic::B6P;
       f.kernel = grid_.kernel().name;
       f.what = fmt::format(
-          "the wait is answered by phase {} of the mbarrier at {:#x}; this warp last observed phase {}",
+          "the wait is answered by phase {} of the mbarrier at {:#x}; this warp has observed {} phases",
           phase, offset, known);
       f.sites[0] = site_of(w, op, std::countr_zero(lanes), "waits", "generic");
       f.site_count = 1;
       grid_.record(Fault(std::move(f)));
       return false;
     }
-    it->second = phase;
+    known = phase + 1;
   }
   if (relaxed)
     o.flawed[static_cast<size_t>(Flaw::relaxed_mbarrier)].join(m.completed.seen);
@@ -499,6 +498,9 @@ bool Checker::warp_exit(Warp& w, const Op& op) {
       f.what = rule(f.id).title;
       f.sites[0] = site_of(w, op, static_cast<int>(b.lane), "exits", "");
       f.site_count = 1;
+      if (b.op)
+        f.sites[f.site_count++] =
+            site_of(w, *b.op, static_cast<int>(b.lane), "issues the latest bulk store", "async");
       grid_.record(Fault(std::move(f)));
       return false;
     }

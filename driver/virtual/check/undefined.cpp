@@ -38,6 +38,12 @@ Effect effect_of(const Code& code, const isa::Instruction& in) {
   e.loads = is_one_of(root, {"ld", "ldu"});
   e.stores = root == "st";
   e.branches = is_one_of(root, {"bra", "brx", "exit", "ret"});
+  e.decides = is_one_of(root, {"mbarrier", "bar", "barrier", "cp"});
+  if (mma) {
+    e.accumulates = in.operands.size() <= 3 || !in.operands[3].is_imm() || in.operands[3].bits != 0;
+    if (e.accumulates && in.operands.size() > 3 && in.operands[3].is_reg())
+      e.scale_d = code.register_slot[in.operands[3].index];
+  }
   if (is_one_of(root, {"wgmma",     "mma",  "shfl",    "vote",     "match",   "redux", "elect", "ldmatrix",
                        "movmatrix", "bar",  "barrier", "and",      "or",      "xor",   "not",   "lop3",
                        "shl",       "shr",  "shf",     "bfe",      "bfi",     "prmt",  "call",  "bfind",
@@ -116,7 +122,9 @@ std::vector<uint32_t> find_unassigned(const Code& code, const std::vector<Effect
         };
         if (e.guard < 0)
           for (const uint32_t s : e.writes) set(s, false);
-        const bool reads = f.instructions[i].row().root != "wgmma";  // its scale-d decides
+        const bool reads = f.instructions[i].row().root != "wgmma";
+        if (e.accumulates)  // track() asks scale-d
+          for (const uint32_t s : e.writes) set(s, true);
         if (reads)
           for (const uint32_t s : e.reads) set(s, true);
         for (const uint32_t s : e.addresses) set(s, true);
@@ -209,6 +217,19 @@ bool track(Warp& w, const Op& op, uint32_t lanes) {
       if (!report(w, op, __builtin_ctz(bad), "decides a branch or a store", g)) return false;
   }
   if (lanes == 0) return true;
+  if (e.decides)
+    for (const uint32_t slot : e.reads)
+      if (const Undefined::Lanes a = at(slot); a.any() & lanes)
+        if (!report(w, op, __builtin_ctz(a.any() & lanes), "decides what a barrier or a copy does", a))
+          return false;
+  if (e.scale_d >= 0)
+    if (const Undefined::Lanes a = at(static_cast<uint32_t>(e.scale_d)); a.any() & lanes)
+      if (!report(w, op, __builtin_ctz(a.any() & lanes), "decides whether a wgmma accumulates", a))
+        return false;
+  if (e.accumulates && (e.scale_d < 0 || w.pred(static_cast<uint32_t>(e.scale_d))))
+    for (const uint32_t slot : e.writes)
+      if (const Undefined::Lanes a = at(slot); a.any() & lanes)
+        if (!report(w, op, __builtin_ctz(a.any() & lanes), "is accumulated by a wgmma", a)) return false;
   for (const uint32_t slot : e.addresses)
     if (const Undefined::Lanes a = at(slot); a.any() & lanes)
       if (!report(w, op, __builtin_ctz(a.any() & lanes), "is used as an address", a)) return false;

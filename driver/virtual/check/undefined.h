@@ -30,6 +30,9 @@ struct Effects {
   struct Effect {
     Kind kind = Kind::compute;
     bool branches = false, stores = false, loads = false;
+    bool decides = false;      // all reads do
+    bool accumulates = false;  // reads what it writes, if the predicate `scale_d` (-1: none) holds
+    int64_t scale_d = -1;
     std::vector<uint32_t> reads, addresses, writes;  // slots, in operand order
     int64_t guard = -1;                              // slot of its predicate
   };

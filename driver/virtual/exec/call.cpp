@@ -99,6 +99,8 @@ Step call(Warp& w, const Op& op, uint32_t lanes) {
   }
   const isa::Function& f = *callee->function;
   if (const std::string why = mismatch(site, f); !why.empty()) return w.fault(op, -1, Diagnostic::X3, why);
+  if (w.order && w.order->wgmma_issued > w.order->wgmma_done && reported(Diagnostic::W9))
+    return w.fault(op, -1, Diagnostic::W9, std::string(rule(Diagnostic::W9).title));
   Frame* caller = s.frame;
   Frame* frame = enter_frame(w, *callee, &op, caller);
   if (!frame)

@@ -189,7 +189,12 @@ Finding deadlock_of(const Cluster& c) {
         const std::string why = named && s->describe ? s->describe(*s) : "waiting for its own lanes";
         Site site = site_of(*w, op, -1, why, "");
         const bool at_mbarrier = s->waiting == WaitKind::mbarrier;
-        if (at_mbarrier && f.id != Diagnostic::B4) {
+        if (s->waiting == WaitKind::setmaxnreg && f.id != Diagnostic::C8) {  // the others wait for this warp
+          f.id = Diagnostic::C8;
+          f.site_count = 0;
+          f.sites[f.site_count++] = site;
+        }
+        if (at_mbarrier && f.id == Diagnostic::X4) {
           f.id = Diagnostic::B4;
           f.site_count = 0;
         }

@@ -376,7 +376,9 @@ const Allocation* Memory::find_registered(uint64_t address) const {
 bool Memory::was_freed(uint64_t address) const {
   std::lock_guard lock(impl_->mutex);
   auto it = impl_->dead.upper_bound(address);
-  return it != impl_->dead.begin() && address < std::prev(it)->second->end();
+  if (it == impl_->dead.begin()) return false;
+  const Allocation& a = *std::prev(it)->second;
+  return address < a.end() && std::string_view(a.kind) != "kernel parameters";  // those are the engine's own
 }
 
 std::string Memory::describe(uint64_t address) const {

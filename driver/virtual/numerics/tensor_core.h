@@ -3,6 +3,8 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
+#include <new>
 
 namespace ptxops::virt::numerics {
 
@@ -34,8 +36,8 @@ constexpr int mma_k(MmaType t) {
 //   {s8,u8} x {s8,u8} -> s32 (wraps, or clamps with `satfinite`); b1 x b1 -> s32 (and.popc).
 // negate_a/b are wgmma's imm-scale -1, float types only.
 struct MmaShape {
-  int m = 16;  // 1..64; B is decoded once a call, so m = 64 costs less than 4 x m = 16
-  int n = 8;   // multiple of 8, up to 256
+  int m = 16;  // 1..kMaxM
+  int n = 8;   // multiple of 8, up to kMaxN
   int k = 16;  // must equal mma_k(a)
   MmaType a = MmaType::f16;
   MmaType b = MmaType::f16;
@@ -45,12 +47,45 @@ struct MmaShape {
   bool accumulate = true;  // wgmma's scale-d; false: the contents of d are not read
   bool satfinite = false;
 };
+inline constexpr int kMaxM = 64, kMaxN = 256;
 
-// a: m rows of 32 B; b: n rows of 32 B (K-major); d: m x n row-major, 4 B (f32, s32) or 2 B (f16) an element,
-// in/out. Any alignment; d must not overlap a or b. Thread-safe, no state, allocates nothing, and does not
-// touch the floating point environment (which must be the default one: round to nearest, no flush to zero).
+// B in the form in which the arithmetic reads it, so that calls with the same B need not decode it again.
+class MmaB {
+ public:
+  // Makes it the n rows of 32 bytes (K-major) at `rows`, as shape.b. A comparison where it holds them
+  // already.
+  void set(const MmaShape& shape, const std::byte* rows);
+
+ private:
+  friend void mma(const MmaShape&, const std::byte*, const MmaB&, const struct MmaD&);
+  static constexpr std::size_t kAlignment = 64;
+  struct Free {
+    void operator()(std::byte* p) const { ::operator delete[](p, std::align_val_t(kAlignment)); }
+  };
+  using Bytes = std::unique_ptr<std::byte[], Free>;
+  MmaType type_ = MmaType::f16;
+  int n_ = 0;
+  std::size_t capacity_ = 0;
+  Bytes rows_, decoded_;  // rows_: zeros behind the n rows
+};
+
+// D in pieces of 8 rows x 16 bytes, which is how the registers of a warp hold it: rows 8g..8g+7 of columns
+// [c*16/element, (c+1)*16/element) are 128 contiguous bytes at base + in[g*(n*element/16) + c], and their
+// results go to base + out[...]; in and out may be the same. m must be a multiple of 8.
+struct MmaD {
+  std::byte* base;
+  const std::uint32_t *in, *out;
+};
+inline constexpr int kPieceRows = 8, kPieceBytes = 16;
+
+// a: m rows of 32 B. No piece may overlap a. Thread-safe, no state, allocates nothing, and does not touch the
+// floating point environment (which must be the default one: round to nearest, no flush to zero).
 // Throws std::invalid_argument, naming the field, for an illegal combination.
 // FP8 follows wgmma (13 fraction bits); mma.sync on FP8 has another data path and is not modelled here.
+void mma(const MmaShape& shape, const std::byte* a, const MmaB& b, const MmaD& d);
+
+// For a single call: b as rows, d row-major, 4 B (f32, s32) or 2 B (f16) an element. Any alignment; d must
+// not overlap a or b.
 void mma(const MmaShape& shape, const std::byte* a, const std::byte* b, std::byte* d);
 
 // The same result from plain integer code, one output at a time: the fast path's fallback and its second

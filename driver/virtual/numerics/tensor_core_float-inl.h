@@ -104,21 +104,20 @@ struct FloatRow {
   }
 };
 
-template <MmaType kType, class Acc, int kVectors>
-struct FloatKernelOf {
-  using RowA = FloatRow<kType>;
-  static constexpr int kVectorCount = kVectors, kAccBytes = Acc::kBytes, kFraction = 25;
+// A block of B: values as f32, and exponents packed for the maximum.
+template <MmaType kType, int kVectors>
+struct FloatB {
   static constexpr int kK = mma_k(kType);
   static constexpr int kExponents = exponent_vectors(kType);
 
-  alignas(64) float value_[kK][kVectors][kLanes];
-  alignas(64) std::int32_t exponent_[kExponents][kVectors][kLanes];
-  hn::Mask<D32> special_[kVectors];
-  bool any_special_ = false;
+  alignas(64) float value[kK][kVectors][kLanes];
+  alignas(64) std::int32_t exponent[kExponents][kVectors][kLanes];
+  std::uint32_t special[kVectors];  // lanes with Inf or NaN
+  bool any_special = false;
 
-  HWY_INLINE void prepare(const MmaShape&, const std::byte* b_rows) {
+  HWY_INLINE void decode(const MmaShape&, const std::byte* b_rows) {
     for (int u = 0; u < kVectors; ++u) {
-      V32 special = hn::Zero(D32()), previous = hn::Zero(D32());
+      V32 specials = hn::Zero(D32()), previous = hn::Zero(D32());
       V32 dwords[kDwords];
       load_columns(b_rows + u * kLanes * kMmaRowBytes, dwords);
       for (int q = 0; q < kDwords; ++q) {
@@ -126,43 +125,56 @@ struct FloatKernelOf {
         if constexpr (kType == MmaType::tf32) {
           const V32 kept = hn::And(x, broadcast(kTf32Mask));
           const auto f = exponents32(D32(), kept);
-          special = hn::Or(special, f.special);
-          hn::Store(f.exponent, D32(), exponent_[q][u]);
-          hn::Store(as_float(kept), DF(), value_[q][u]);
+          specials = hn::Or(specials, f.special);
+          hn::Store(f.exponent, D32(), exponent[q][u]);
+          hn::Store(as_float(kept), DF(), value[q][u]);
         } else if constexpr (kType == MmaType::bf16) {
           const auto f = exponents16(D16(), as16(x), 7, kNone16);
-          special = hn::Or(special, as32(f.special));
-          hn::Store(as32(f.exponent), D32(), exponent_[q][u]);
-          hn::Store(as_float(hn::ShiftLeft<16>(x)), DF(), value_[2 * q][u]);
-          hn::Store(as_float(hn::And(x, broadcast(0xFFFF0000u))), DF(), value_[2 * q + 1][u]);
+          specials = hn::Or(specials, as32(f.special));
+          hn::Store(as32(f.exponent), D32(), exponent[q][u]);
+          hn::Store(as_float(hn::ShiftLeft<16>(x)), DF(), value[2 * q][u]);
+          hn::Store(as_float(hn::And(x, broadcast(0xFFFF0000u))), DF(), value[2 * q + 1][u]);
         } else {
           const auto f = exponents16(D16(), as16(x), 10, kNone8);
-          special = hn::Or(special, as32(f.special));
+          specials = hn::Or(specials, as32(f.special));
           const V32 bytes = hn::And(as32(f.exponent), broadcast(0x00FF00FF));
           if (q % 2)
-            hn::Store(hn::Or(previous, hn::ShiftLeft<8>(bytes)), D32(), exponent_[q / 2][u]);
+            hn::Store(hn::Or(previous, hn::ShiftLeft<8>(bytes)), D32(), exponent[q / 2][u]);
           else
             previous = bytes;
-          const hn::RebindToUnsigned<D32> du;
-          const V32 high = hn::BitCast(D32(), hn::ShiftRight<16>(hn::BitCast(du, x)));
-          hn::Store(f16_to_float(x), DF(), value_[2 * q][u]);
-          hn::Store(f16_to_float(high), DF(), value_[2 * q + 1][u]);
+          const V32 high = as32(hn::ShiftRight<16>(hn::BitCast(DU32(), x)));
+          hn::Store(f16_to_float(x), DF(), value[2 * q][u]);
+          hn::Store(f16_to_float(high), DF(), value[2 * q + 1][u]);
         }
       }
-      special_[u] = hn::Ne(special, hn::Zero(D32()));
-      any_special_ |= !hn::AllFalse(D32(), special_[u]);
+      special[u] = mask_bits(hn::Ne(specials, hn::Zero(D32())));
+      any_special |= special[u] != 0;
     }
+  }
+};
+
+template <MmaType kType>
+struct FloatFormat {
+  using RowA = FloatRow<kType>;
+  template <int kVectors>
+  using B = FloatB<kType, kVectors>;
+  static constexpr int kFraction = 25;
+  static constexpr int kK = mma_k(kType);
+  static constexpr int kExponents = exponent_vectors(kType);
+  static constexpr bool accumulates(AccType t) {
+    return t == AccType::f32 || (t == AccType::f16 && kType == MmaType::f16);
   }
 
   // Largest exponent sum of each column, in both int16 halves; kNone16 where there is no product.
-  HWY_INLINE void largest_exponents(const RowA& a, V16* top) const {
+  template <int kVectors>
+  static HWY_INLINE void largest_exponents(const RowA& a, const B<kVectors>& b, V16* top) {
     if constexpr (kType == MmaType::f16) {
       V8 m[kVectors];
       for (int u = 0; u < kVectors; ++u) m[u] = hn::Set(D8(), -128);
       for (int q = 0; q < kExponents; ++q) {
         const V8 ea = as8(broadcast(a.exponent[q]));
         for (int u = 0; u < kVectors; ++u)
-          m[u] = hn::Max(m[u], hn::Add(ea, as8(hn::Load(D32(), exponent_[q][u]))));
+          m[u] = hn::Max(m[u], hn::Add(ea, as8(hn::Load(D32(), b.exponent[q][u]))));
       }
       for (int u = 0; u < kVectors; ++u) {
         const V16 t = max_in_lane(hn::Max(even_bytes(as32(m[u])), odd_bytes(as32(m[u]))));
@@ -176,54 +188,64 @@ struct FloatKernelOf {
         const V16 ea =
             as16(broadcast(kType == MmaType::tf32 ? (a.exponent[q] & 0xFFFF) | 0xC0000000u : a.exponent[q]));
         for (int u = 0; u < kVectors; ++u)
-          m[u] = hn::Max(m[u], hn::Add(ea, as16(hn::Load(D32(), exponent_[q][u]))));
+          m[u] = hn::Max(m[u], hn::Add(ea, as16(hn::Load(D32(), b.exponent[q][u]))));
       }
       for (int u = 0; u < kVectors; ++u) top[u] = max_in_lane(m[u]);
     }
   }
 
-  HWY_INLINE void row(const MmaShape& s, const RowA& a, const std::byte* a_row, const std::byte* b_rows,
-                      std::byte* d) {
+  template <class Acc, int kVectors>
+  static HWY_INLINE void row(const MmaShape& s, const RowA& a, const std::byte* a_row, const B<kVectors>& b,
+                             const std::byte* b_rows, const RowOfD& d) {
     V16 products[kVectors];
     V32 exponent[kVectors], low[kVectors], high[kVectors];
     VF scale[kVectors];
-    hn::Mask<D32> suspects[kVectors];
-    largest_exponents(a, products);
+    largest_exponents(a, b, products);
     for (int u = 0; u < kVectors; ++u) {
-      const Aligned aligned = align<Acc, kFraction>(products[u], d + u * Acc::kStep);
+      V32 c = hn::Zero(D32());
+      if constexpr (Acc::kAccumulate) c = Acc::load_bits(d, u);
+      const Aligned aligned = align<Acc, kFraction>(products[u], c);
       exponent[u] = aligned.exponent;
-      suspects[u] = aligned.suspects;
-      scale[u] = power_of_two(hn::Sub(hn::Set(D32(), kFraction), exponent[u]));
+      scale[u] = scale_up(kFraction, exponent[u]);
       low[u] = hn::Zero(D32());
       high[u] = aligned.addend;
     }
     // Nine terms below 2^27 a half: no overflow.
-    for (int k = 0; k < kK / 2; ++k) add_products(a, k, scale, low);
-    for (int k = kK / 2; k < kK; ++k) add_products(a, k, scale, high);
-    finish_row<Acc, kVectors>(s, a.special, special_, any_special_, products, suspects, a_row, b_rows, d,
-                              [&](int u) { return round_sum(low[u], high[u], exponent[u], suspects[u]); });
+    for (int k = 0; k < kK / 2; ++k) add_products(a, b, k, scale, low);
+    for (int k = kK / 2; k < kK; ++k) add_products(a, b, k, scale, high);
+    finish_row<Acc, kVectors, sums_in_int32<Acc>()>(
+        s, a.special, b, exponent, a_row, b_rows, d, [&](V16* out) { largest_exponents(a, b, out); },
+        [&](int u, V32& overflow) { return round_sum<Acc>(low[u], high[u], exponent[u], overflow); });
   }
 
-  HWY_INLINE void add_products(const RowA& a, int k, const VF* scale, V32* sum) const {
+  template <int kVectors>
+  static HWY_INLINE void add_products(const RowA& a, const B<kVectors>& b, int k, const VF* scale, V32* sum) {
     const VF va = hn::Set(DF(), a.value[k]);
     for (int u = 0; u < kVectors; ++u)
-      sum[u] = hn::Add(sum[u], truncate(hn::Mul(hn::Mul(va, hn::Load(DF(), value_[k][u])), scale[u])));
+      sum[u] = hn::Add(sum[u], truncate(hn::Mul(hn::Mul(va, hn::Load(DF(), b.value[k][u])), scale[u])));
+  }
+
+  // Whether the two halves are added in 32 bits, which nearly 16 products near 4 * 2^exponent overflow.
+  template <class Acc>
+  static constexpr bool sums_in_int32() {
+    return HWY_TARGET != HWY_AVX2 && Acc::kType == AccType::f32;
   }
 
   // (low + high) * 2^(exponent - 25): truncated to 24 bits for f32; for f16 rounded to odd at 24 bits, which
-  // the final rounding to nearest cannot tell from the exact sum.
-  static HWY_INLINE VF round_sum(V32 low, V32 high, V32 exponent, hn::Mask<D32>& suspects) {
-    const V32 e = hn::Sub(exponent, hn::Set(D32(), kFraction));
+  // the final rounding to nearest cannot tell from the exact sum. The sign bit of `overflow`: it did not fit.
+  template <class Acc>
+  static HWY_INLINE VF round_sum(V32 low, V32 high, V32 exponent, V32& overflow) {
+    const VF scale = scale_down(exponent, kFraction);
 #if HWY_TARGET != HWY_AVX2
-    if constexpr (Acc::kType == AccType::f32) {
+    if constexpr (sums_in_int32<Acc>()) {
       const V32 sum = hn::Add(low, high);
-      const V32 overflow = hn::And(hn::Xor(low, sum), hn::Xor(high, sum));
-      suspects =
-          hn::Or(suspects, hn::Lt(overflow, hn::Zero(D32())));  // needs nearly all products near 4 * 2^top
+      constexpr int kThirdDiffersFromBoth = 0x42;  // (low ^ sum) & (high ^ sum)
+      overflow = V32{_mm512_ternarylogic_epi32(low.raw, high.raw, sum.raw, kThirdDiffersFromBoth)};
       const VF kept{_mm512_cvt_roundepi32_ps(sum.raw, _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC)};
-      return hn::Mul(kept, power_of_two(e));
+      return hn::Mul(kept, scale);
     }
 #endif
+    overflow = hn::Zero(D32());
     const hn::Repartition<double, D32> dd;
     const hn::RebindToUnsigned<decltype(dd)> du;
     const hn::Half<D32> half;
@@ -240,16 +262,9 @@ struct FloatKernelOf {
     };
     const auto lower = round(hn::LowerHalf(half, low), hn::LowerHalf(half, high));
     const auto upper = round(hn::UpperHalf(half, low), hn::UpperHalf(half, high));
-    return hn::Mul(hn::Combine(DF(), upper, lower), power_of_two(e));
+    return hn::Mul(hn::Combine(DF(), upper, lower), scale);
   }
 };
-
-template <class Acc, int kVectors>
-struct F16Kernel : FloatKernelOf<MmaType::f16, Acc, kVectors> {};
-template <class Acc, int kVectors>
-struct Bf16Kernel : FloatKernelOf<MmaType::bf16, Acc, kVectors> {};
-template <class Acc, int kVectors>
-struct Tf32Kernel : FloatKernelOf<MmaType::tf32, Acc, kVectors> {};
 
 }  // namespace ptxops::virt::numerics::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();

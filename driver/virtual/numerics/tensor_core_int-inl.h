@@ -27,13 +27,11 @@ struct IntRow {
   }
 };
 
-template <class Acc, int kVectors>
-struct IntKernel {
-  using RowA = IntRow;
-  static constexpr int kVectorCount = kVectors, kAccBytes = Acc::kBytes;
-  alignas(64) std::int16_t pair_[kIntPairs][kVectors][2 * kLanes];
+template <int kVectors>
+struct IntB {
+  alignas(64) std::int16_t pair[kIntPairs][kVectors][2 * kLanes];
 
-  HWY_INLINE void prepare(const MmaShape& s, const std::byte* b_rows) {
+  HWY_INLINE void decode(const MmaShape& s, const std::byte* b_rows) {
     const V16 byte = hn::Set(D16(), 0xFF);
     for (int u = 0; u < kVectors; ++u) {
       V32 dwords[kDwords];
@@ -41,24 +39,32 @@ struct IntKernel {
       for (int q = 0; q < kDwords; ++q) {
         const V16 even = even_bytes(dwords[q]), odd = odd_bytes(dwords[q]);
         const bool is_signed = s.b == MmaType::s8;
-        hn::Store(is_signed ? even : hn::And(even, byte), D16(), pair_[2 * q][u]);
-        hn::Store(is_signed ? odd : hn::And(odd, byte), D16(), pair_[2 * q + 1][u]);
+        hn::Store(is_signed ? even : hn::And(even, byte), D16(), pair[2 * q][u]);
+        hn::Store(is_signed ? odd : hn::And(odd, byte), D16(), pair[2 * q + 1][u]);
       }
     }
   }
+};
 
-  HWY_INLINE void row(const MmaShape& s, const RowA& a, const std::byte*, const std::byte*, std::byte* d) {
+struct IntFormat {
+  using RowA = IntRow;
+  template <int kVectors>
+  using B = IntB<kVectors>;
+  static constexpr bool accumulates(AccType t) { return t == AccType::s32; }
+
+  template <class Acc, int kVectors>
+  static HWY_INLINE void row(const MmaShape& s, const RowA& a, const std::byte*, const B<kVectors>& b,
+                             const std::byte*, const RowOfD& d) {
     V32 sum[kVectors];
     for (int u = 0; u < kVectors; ++u) sum[u] = hn::Zero(D32());
     for (int p = 0; p < kIntPairs; ++p) {
       const V16 va = as16(broadcast(a.pair[p]));
-      for (int u = 0; u < kVectors; ++u) sum[u] = dot2(sum[u], va, hn::Load(D16(), pair_[p][u]));
+      for (int u = 0; u < kVectors; ++u) sum[u] = dot2(sum[u], va, hn::Load(D16(), b.pair[p][u]));
     }
     for (int u = 0; u < kVectors; ++u) {
-      auto* out = reinterpret_cast<std::int32_t*>(d + u * kLanes * 4);
       V32 result = sum[u];
       if constexpr (Acc::kAccumulate) {
-        const V32 c = hn::LoadU(D32(), out);
+        const V32 c = Acc::load_bits(d, u);
         result = hn::Add(result, c);
         if (s.satfinite) {
           const V32 overflow = hn::And(hn::Xor(c, result), hn::Xor(sum[u], result));
@@ -66,7 +72,7 @@ struct IntKernel {
           result = hn::IfThenElse(hn::Lt(overflow, hn::Zero(D32())), limit, result);
         }
       }
-      hn::StoreU(result, D32(), out);
+      Acc::store(as_float(result), d, u);
     }
   }
 };

@@ -45,15 +45,15 @@ TEST(Limits, Nesting) {
   EXPECT_THAT(load(global(repeat("1?1:", kDeep) + "1")), HasSubstr("Brackets nest deeper than 200"));
   EXPECT_THAT(load(entry("mov.b64 a, " + repeat("{", kDeep))), HasSubstr("Brackets nest deeper than 200"));
   EXPECT_THAT(load(entry(repeat("{\n", kDeep) + repeat("}\n", kDeep))),
-              HasSubstr("Blocks nest deeper than 1000"));
+              HasSubstr("Blocks nest deeper than 250"));
   EXPECT_THAT(load(header() + ".global .u8 x" + repeat("[1]", kDeep) + ";\n"),
               HasSubstr("more than 16 dimensions"));
   EXPECT_EQ(load(global(repeat("(", 150) + "1" + repeat(")", 150))), "");
-  EXPECT_EQ(load(entry(repeat("{\n", 500) + repeat("}\n", 500))), "");
+  EXPECT_EQ(load(entry(repeat("{\n", 200) + repeat("}\n", 200))), "");
 }
 
 TEST(Limits, Registers) {
-  EXPECT_THAT(load(entry(repeat(".reg .b128 r<16777216>;\n", 1))), HasSubstr("more than 1048576 registers"));
+  EXPECT_THAT(load(entry(repeat(".reg .b64 r<16777216>;\n", 1))), HasSubstr("more than 1048576 registers"));
   EXPECT_THAT(
       load(entry(numbered(20, [](size_t i) { return fmt::format(".reg .v4 .b32 r{}_<100000>;\n", i); }))),
       HasSubstr("more than 1048576 registers"));

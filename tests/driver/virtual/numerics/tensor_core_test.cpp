@@ -399,6 +399,60 @@ TEST_P(TensorCoreRandom, WholeWarpgroup) {
   EXPECT_EQ(run(p), run(p, mma_scalar));
 }
 
+// One MmaB for tiles that differ in bytes, in n, or only in how their bytes are read.
+TEST_P(TensorCoreRandom, DecodedAgain) {
+  auto rng = random_engine(350);
+  MmaB b;
+  std::vector<std::byte> rows;
+  for (int i = 0; i < 40; ++i) {
+    MmaShape s = shape();
+    s.m = 8;
+    s.n = i % 4 == 3 ? 40 : 72;
+    s.accumulate = false;
+    Problem p = random_problem(s, Flavour::near_one, rng);
+    const auto fresh = pack(s.b, p.b);
+    if (i % 2 == 0)
+      rows = fresh;
+    else
+      rows[rng() % (40 * kMmaRowBytes)] ^= std::byte{1};  // the last tile but for a bit
+    const auto a = pack(s.a, p.a);
+    if (s.b == MmaType::e4m3 || s.b == MmaType::e5m2) {
+      MmaShape other = s;
+      other.b = s.b == MmaType::e4m3 ? MmaType::e5m2 : MmaType::e4m3;
+      b.set(other, rows.data());
+    }
+    const std::size_t bytes = static_cast<std::size_t>(s.m) * s.n * (s.d == AccType::f16 ? 2 : 4);
+    std::vector<std::byte> pieces(bytes), want(bytes);
+    std::vector<std::uint32_t> places(bytes / (kPieceRows * kPieceBytes));
+    for (std::size_t j = 0; j < places.size(); ++j)  // any order
+      places[j] = static_cast<std::uint32_t>((places.size() - 1 - j) * kPieceRows * kPieceBytes);
+    b.set(s, rows.data());
+    mma(s, a.data(), b, {pieces.data(), places.data(), places.data()});
+    mma_scalar(s, a.data(), rows.data(), want.data());
+    const std::size_t row_bytes = bytes / kPieceRows;
+    for (std::size_t row = 0; row < kPieceRows; ++row)
+      for (std::size_t at = 0; at < row_bytes; ++at)
+        ASSERT_EQ(pieces[places[at / kPieceBytes] + row * kPieceBytes + at % kPieceBytes],
+                  want[row * row_bytes + at])
+            << "tile " << i << " row " << row << " byte " << at;
+  }
+}
+
+TEST(TensorCore, RefusesAnotherTile) {
+  MmaShape s = kBf16;
+  std::vector<std::byte> a(16 * kMmaRowBytes), rows(16 * kMmaRowBytes), d(16 * 16 * 4);
+  const std::vector<std::uint32_t> places(8);
+  const MmaD pieces{d.data(), places.data(), places.data()};
+  MmaB b;
+  EXPECT_THROW(mma(s, a.data(), b, pieces), std::invalid_argument);
+  b.set(s, rows.data());
+  mma(s, a.data(), b, pieces);
+  s.n = 16;
+  EXPECT_THROW(mma(s, a.data(), b, pieces), std::invalid_argument);
+  s.n = 8, s.m = 12;
+  EXPECT_THROW(mma(s, a.data(), b, pieces), std::invalid_argument);
+}
+
 TEST_P(TensorCoreRandom, SignSymmetry) {
   if (!is_float()) GTEST_SKIP() << "floats only";
   auto rng = random_engine(400);

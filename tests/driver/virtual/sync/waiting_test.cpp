@@ -210,7 +210,7 @@ TEST(Setmaxnreg, WrongDirection) {
                 FaultKind::barrier, {"setmaxnreg.dec to 48 registers: expected at most the current 40"});
 }
 TEST(Setmaxnreg, PoolNeverFills) {
-  expect_report("setmaxnreg.inc.sync.aligned.u32 256;\n", threads(256), FaultKind::deadlock,
+  expect_report("setmaxnreg.inc.sync.aligned.u32 256;\n", threads(256), FaultKind::barrier,
                 {"setmaxnreg.inc", "CTA's pool"});
 }
 
