@@ -18,8 +18,14 @@ bool locate(Warp& w, const Op& op, uint32_t lanes, uint32_t elements, LaneAccess
   if (!resolve_lanes(w, op, lanes, w.reg<uint64_t>(op.a), static_cast<int64_t>(op.imm), access, at))
     return false;
   if (w.order && !w.order->checker->publish(w, op, lanes, at, access)) return false;
-  ++w.cta->cluster->progress;
+  if (!returns) ++w.cta->cluster->progress;
   return true;
+}
+// Who polls by an atomic that changes nothing (a failing cas, an addition of 0) makes no progress. Another
+// cluster's update in between counts as ours, which does no harm.
+template <class T>
+void note_progress(Warp& w, const std::byte* at, T old) {
+  if (std::memcmp(at, &old, sizeof old) != 0) ++w.cta->cluster->progress;
 }
 // What an atom has seen; a red observes nothing.
 void observe(Warp& w, const Op& op, uint32_t lanes, const LaneAccess& at) {
@@ -48,7 +54,10 @@ Step atom(Warp& w, const Op& op, uint32_t lanes) {
     const Raw value = static_cast<Raw>(operand[i]);
     const Raw old =
         global ? atomics::update<Global>(at.host[i], value) : atomics::update<Shared>(at.host[i], value);
-    if (kReturns) w.reg<L>(op.d)[i] = old;
+    if (kReturns) {
+      w.reg<L>(op.d)[i] = old;
+      note_progress(w, at.host[i], old);
+    }
   }
   if (kReturns) observe(w, op, lanes, at);
   return Step::next;
@@ -89,8 +98,10 @@ Step cas(Warp& w, const Op& op, uint32_t lanes) {
   wait_for_result(w, lanes, at);
   for (uint32_t rest = lanes; rest; rest &= rest - 1) {
     const uint32_t i = __builtin_ctz(rest);
-    w.reg<L>(op.d)[i] = compare_and_swap(reinterpret_cast<T*>(at.host[i]), static_cast<T>(w.reg<L>(op.b)[i]),
-                                         static_cast<T>(w.reg<L>(op.c)[i]));
+    const T old = compare_and_swap(reinterpret_cast<T*>(at.host[i]), static_cast<T>(w.reg<L>(op.b)[i]),
+                                   static_cast<T>(w.reg<L>(op.c)[i]));
+    w.reg<L>(op.d)[i] = old;
+    note_progress(w, at.host[i], old);
   }
   observe(w, op, lanes, at);
   return Step::next;
@@ -111,6 +122,7 @@ Step exchange128(Warp& w, const Op& op, uint32_t lanes) {
       seen = old;
     }
     w.reg<u128>(op.d)[i] = seen;
+    note_progress(w, at.host[i], seen);
   }
   observe(w, op, lanes, at);
   return Step::next;

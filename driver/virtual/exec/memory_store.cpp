@@ -24,7 +24,8 @@ bool locate(Warp& w, const Op& op, uint32_t lanes, LaneAccess& at) {
   if (w.order && w.order->undefined.stores) [[unlikely]]
     undefined_store(w, lanes, at, sizeof(T));
   charge_lanes(w, lanes, at);
-  ++w.cta->cluster->progress;
+  if (at.where != LaneAccess::Where::local)
+    ++w.cta->cluster->progress;  // nobody waits for a lane's own memory
   return true;
 }
 
