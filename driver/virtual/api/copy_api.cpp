@@ -42,7 +42,8 @@ Box side(const char* what, CUmemorytype type, const void* host, CUdeviceptr devi
          uint64_t slice, uint64_t offset) {
   switch (type) {
     case CU_MEMORYTYPE_HOST:
-      return {address_of(host) + offset, false, pitch, slice};
+      // Null stays null, to be refused as such.
+      return {host ? address_of(host) + offset : 0, false, pitch, slice};
     case CU_MEMORYTYPE_DEVICE:
       return {device + offset, true, pitch, slice};
     case CU_MEMORYTYPE_UNIFIED:

@@ -218,11 +218,10 @@ CUresult allocate_from(CUdeviceptr* dptr, size_t bytes, const std::shared_ptr<Po
   const StreamRef ref = resolve_stream(stream);
   {
     std::lock_guard lock(pool->mutex);
-    if (pool->max_bytes && pool->used + bytes > pool->max_bytes)
+    if (pool->max_bytes && bytes > pool->max_bytes - std::min(pool->used, pool->max_bytes))
       refuse(CUDA_ERROR_OUT_OF_MEMORY, "{} bytes from a pool of {} with {} in use", bytes, pool->max_bytes,
              pool->used);
     pool->used += bytes;
-    pool->used_high = std::max(pool->used_high, pool->used);
   }
   try {
     // The address is fresh, so it may be used at once, not only in stream order.
@@ -231,6 +230,8 @@ CUresult allocate_from(CUdeviceptr* dptr, size_t bytes, const std::shared_ptr<Po
     uncharge(*pool, bytes);
     throw;
   }
+  std::lock_guard lock(pool->mutex);
+  pool->used_high = std::max(pool->used_high, pool->used);
   return CUDA_SUCCESS;
 }
 

@@ -66,6 +66,10 @@ void Runtime::destroy(const std::shared_ptr<Context>& context) {
   std::lock_guard lock(owners_mutex);
   for (auto it = owners.begin(); it != owners.end();)
     if (it->second.context.lock() == context) {
+      if (const Allocation* a = memory_->find(it->first); a && it->second.pool) {
+        std::lock_guard pool_lock(it->second.pool->mutex);
+        it->second.pool->used -= a->size;
+      }
       if (!memory_->release(it->first)) memory_->unregister_host(it->first);
       it = owners.erase(it);
     } else {

@@ -69,10 +69,11 @@ void Work::launch() {
         const bool found = d.posted.wait_for(lock, kIdleLife, [&] { return !d.queue.empty(); });
         --d.idle;
         if (!found) return;
-        const WorkPtr work = std::move(d.queue.front());
+        WorkPtr work = std::move(d.queue.front());
         d.queue.pop_front();
         lock.unlock();
-        work->body_(*work);
+        work->run();
+        work.reset();
         lock.lock();
       }
     }).detach();
@@ -90,12 +91,18 @@ void Work::launch() {
   while (!list.empty()) {
     const WorkPtr work = std::move(list.front());
     list.pop_front();
-    if (work->body_)
-      work->body_(*work);
-    else
-      work->finish(0);
+    work->run();
   }
   pending = nullptr;
+}
+
+// The body goes with its run: what it holds (its context, say) may hold this unit, as the last one of a
+// stream.
+void Work::run() {
+  if (const Body body = std::move(body_))
+    body(*this);
+  else
+    finish(0);
 }
 
 void Work::finish(double seconds) {

@@ -39,6 +39,7 @@ class Work : public std::enable_shared_from_this<Work> {
  private:
   Work() = default;
   void launch();
+  void run();
 
   Place place_ = Place::inline_;
   Body body_;

@@ -42,7 +42,7 @@ class Parser {
   static constexpr size_t kMaxErrors = 20;
   // Beyond these a module is wrong, not large: time, memory and stack stay in proportion to the text.
   static constexpr uint32_t kMaxNesting = 200;              // brackets in expressions, operands, initialisers
-  static constexpr size_t kMaxScopes = 1000;                // blocks within blocks
+  static constexpr size_t kMaxScopes = 250;                 // blocks within blocks
   static constexpr size_t kMaxRegisters = size_t{1} << 20;  // a function
   static constexpr uint64_t kMaxImageBytes = uint64_t{1} << 28;  // up to the last value of an initialiser
   static constexpr size_t kMaxDimensions = 16;                   // an array

@@ -45,11 +45,11 @@ TEST(Limits, Nesting) {
   EXPECT_THAT(load(global(repeat("1?1:", kDeep) + "1")), HasSubstr("Brackets nest deeper than 200"));
   EXPECT_THAT(load(entry("mov.b64 a, " + repeat("{", kDeep))), HasSubstr("Brackets nest deeper than 200"));
   EXPECT_THAT(load(entry(repeat("{\n", kDeep) + repeat("}\n", kDeep))),
-              HasSubstr("Blocks nest deeper than 1000"));
+              HasSubstr("Blocks nest deeper than 250"));
   EXPECT_THAT(load(header() + ".global .u8 x" + repeat("[1]", kDeep) + ";\n"),
               HasSubstr("more than 16 dimensions"));
   EXPECT_EQ(load(global(repeat("(", 150) + "1" + repeat(")", 150))), "");
-  EXPECT_EQ(load(entry(repeat("{\n", 500) + repeat("}\n", 500))), "");
+  EXPECT_EQ(load(entry(repeat("{\n", 200) + repeat("}\n", 200))), "");
 }
 
 TEST(Limits, Registers) {
@@ -113,6 +113,13 @@ TEST(Limits, LongModules) {
       load(header() + numbered(n, [](size_t i) { return fmt::format(".func f{}() {{ ret; }}\n", i); }) +
            numbered(n, [](size_t i) { return fmt::format(".func g{}();\n.alias g{}, f{};\n", i, i, i); })),
       "");
+  std::string labels, places;
+  for (size_t i = 0; i < 2000; ++i) {
+    labels += fmt::format("{}L{}", i ? ", " : "", i);
+    places += fmt::format("L{}: brx.idx r, T;\n", i);
+  }
+  EXPECT_THAT(load(entry(".reg .b32 r;\nT: .branchtargets " + labels + ";\n" + places)),
+              HasSubstr("more than 1048576 targets in all"));
   std::string params, loads;
   for (size_t i = 0; i < 8000; ++i) {
     params += fmt::format("{}.param .b32 p{}", i ? ", " : "", i);
