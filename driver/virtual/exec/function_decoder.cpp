@@ -15,6 +15,7 @@ namespace ptxops::virt {
 namespace {
 
 constexpr uint32_t kMaxFrameBytes = 1u << 30;
+constexpr uint64_t kMaxIndirectTargets = 1u << 20;
 
 constexpr uint64_t round_up(uint64_t value, uint64_t to) {
   return (value + to - 1) / to * to;
@@ -476,6 +477,17 @@ void FunctionDecoder::emit_register_checks(const isa::Instruction& in) {
 }
 
 int FunctionDecoder::decode(std::string& log, int max_errors) {
+  // Every indirect branch has edges of its own to each label of its table.
+  uint64_t targets = 0;
+  for (const isa::Instruction& in : function_.instructions) {
+    if (in.id() != isa::Id::brx_idx) continue;
+    targets += function_.branch_tables[in.operands[1].index].labels.size();
+    if (targets > kMaxIndirectTargets) {
+      log += fmt::format("line {}: the indirect branches of '{}' have more than {} targets in all\n", in.line,
+                         function_.name, kMaxIndirectTargets);
+      return 1;
+    }
+  }
   flow_ = analyze(function_);
   find_tracked();
   int errors = 0;

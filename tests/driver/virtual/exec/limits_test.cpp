@@ -113,6 +113,13 @@ TEST(Limits, LongModules) {
       load(header() + numbered(n, [](size_t i) { return fmt::format(".func f{}() {{ ret; }}\n", i); }) +
            numbered(n, [](size_t i) { return fmt::format(".func g{}();\n.alias g{}, f{};\n", i, i, i); })),
       "");
+  std::string labels, places;
+  for (size_t i = 0; i < 2000; ++i) {
+    labels += fmt::format("{}L{}", i ? ", " : "", i);
+    places += fmt::format("L{}: brx.idx r, T;\n", i);
+  }
+  EXPECT_THAT(load(entry(".reg .b32 r;\nT: .branchtargets " + labels + ";\n" + places)),
+              HasSubstr("more than 1048576 targets in all"));
   std::string params, loads;
   for (size_t i = 0; i < 8000; ++i) {
     params += fmt::format("{}.param .b32 p{}", i ? ", " : "", i);
