@@ -62,7 +62,7 @@ Cells Checker::shared_cells(const Cta& cta) {
 
 // Records of shared memory that nothing names any more are dropped now and then.
 void Checker::keep_small() {
-  constexpr size_t kRecords = 1u << 17, kSets = 1u << 15;
+  constexpr size_t kRecords = 1u << 13, kSets = 1u << 12;  // that stay in the cache
   if (history_.size() < kRecords && history_.set_count() < kSets) return;
   std::vector<std::pair<Cells, uint64_t>> ranges;
   for (CtaOrder& c : ctas_) ranges.push_back({{c.write.data(), c.read.data()}, c.write.size()});
@@ -205,6 +205,14 @@ bool Checker::judge_global(Judgement& j, uint64_t address, uint64_t bytes, int l
                                            a->base + j.conflict_at, j.conflict_at, a->id));
 }
 
+// The lanes of a contiguous access in steps of `step` bytes.
+static bool touch_parts(History& history, const Cells& cells, uint64_t base, uint32_t total, uint32_t step,
+                        uint32_t size, Judgement& j) {
+  for (uint32_t i = 0; i < total; i += step)
+    if (!history.touch(cells, base + i, step, static_cast<int>(i / size), j)) return false;
+  return true;
+}
+
 bool Checker::generic(Warp& w, const Op& op, uint32_t lanes, const LaneAccess& at, const Access& access) {
   using Where = LaneAccess::Where;
   if (at.where == Where::local || at.where == Where::constant) return true;
@@ -244,23 +252,25 @@ bool Checker::generic(Warp& w, const Op& op, uint32_t lanes, const LaneAccess& a
         global ? reinterpret_cast<uint64_t>(at.host[0]) : static_cast<uint64_t>(at.host[0] - target->smem);
     const uint32_t step =
         base % 4 == 0 && access.size < 4 ? 4 : access.size;  // whole words where they can be had
+    const bool by_words = base % 4 == 0 && access.size % 4 == 0;
     if (global) {
       const Allocation* a = grid_.desc.memory->find(base);
       if (!a || a->base == grid_.params) return true;
       GlobalHistory& g = GlobalHistory::get();
       const Cells cells = g.cells(*a);
-      for (uint32_t i = 0; i < total; i += step)
-        if (!history.touch(cells, base - a->base + i, step, static_cast<int>(i / access.size), j))
-          return j.report(history, fmt::format("global memory at {:#x} (byte {} of allocation {})",
-                                               a->base + j.conflict_at, j.conflict_at, a->id));
+      const bool fine = by_words ? history.touch_lanes(cells, base - a->base, access.size, j)
+                                 : touch_parts(history, cells, base - a->base, total, step, access.size, j);
+      if (!fine)
+        return j.report(history, fmt::format("global memory at {:#x} (byte {} of allocation {})",
+                                             a->base + j.conflict_at, j.conflict_at, a->id));
       return true;
     }
     if (hits_mbarrier(w, op, first, *target, static_cast<uint32_t>(base), total, r)) return false;
     const Cells cells = shared_cells(*target);
-    for (uint32_t i = 0; i < total; i += step)
-      if (!history.touch(cells, base + i, step, static_cast<int>(i / access.size), j))
-        return j.report(history,
-                        fmt::format("shared memory at {:#x} of CTA rank {}", j.conflict_at, target->rank));
+    if (!(by_words ? history.touch_lanes(cells, base, access.size, j)
+                   : touch_parts(history, cells, base, total, step, access.size, j)))
+      return j.report(history,
+                      fmt::format("shared memory at {:#x} of CTA rank {}", j.conflict_at, target->rank));
     return true;
   }
 

@@ -156,6 +156,30 @@ bool History::touch(const Cells& cells, uint64_t first, uint64_t bytes, int lane
   return true;
 }
 
+bool History::touch_lanes(const Cells& cells, uint64_t first, uint32_t bytes, Touch& t) {
+  const uint32_t words = bytes / 4;
+  uint32_t* write = cells.write + first / 4;
+  uint32_t* read = cells.read + first / 4;
+  for (uint32_t lane = 0; lane < kLanes; ++lane) {
+    const uint32_t own = cell(t.record, static_cast<int>(lane));
+    for (uint32_t k = 0; k < words; ++k, ++write, ++read) {
+      const uint32_t w = *write, r = *read;
+      const bool fine = w == 0 || (!(w & kMany) && (w >> 5 == t.fine_record_ || w >> 5 == t.record));
+      // What most words are: nobody, or only accesses that were found fine, before.
+      if (fine && t.writes && !t.tolerated && (r == 0 || (!(r & kMany) && r >> 5 == t.fine_record_))) {
+        *write = own;
+        *read = 0;
+      } else if (fine && !t.writes && (r == 0 || ((r & kMany ? r : r & ~31u) == t.from_ && t.to_ == 0))) {
+        *read = own;
+      } else if (const uint64_t at = first + (uint64_t{lane} * words + k) * 4;
+                 !touch(cells, at, 4, static_cast<int>(lane), t)) {
+        return false;
+      }
+    }
+  }
+  return true;
+}
+
 uint32_t History::written(const Cells& cells, uint64_t first, uint64_t bytes) const {
   for (uint64_t word = first / 4; word < (first + bytes + 3) / 4; ++word) {
     const uint32_t write = cells.write[word];

@@ -96,6 +96,10 @@ class History {
   // older access is not ordered before it (touch.conflict).
   bool touch(const Cells& cells, uint64_t first, uint64_t bytes, int lane, Touch& touch);
 
+  // The same by all lanes of a warp at once, each `bytes` (a multiple of 4) behind the one before, from a
+  // multiple of 4.
+  bool touch_lanes(const Cells& cells, uint64_t first, uint32_t bytes, Touch& touch);
+
   // A record of a write in [first, first + bytes), or 0.
   uint32_t written(const Cells& cells, uint64_t first, uint64_t bytes) const;
 
