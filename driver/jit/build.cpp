@@ -96,8 +96,11 @@ Built build(const std::string& path, const Params& params, const BuildOptions& o
     return b;
   }
   const Cache& cache = options.cache ? *options.cache : default_cache();
-  const CacheKey key = key_of(path, params, options.ptxas, search.tool->identity(cache));
-  if (const auto bytes = cache.load(key)) return unpack(*bytes);
+  CacheKey key;
+  if (cache.enabled()) {
+    key = key_of(path, params, options.ptxas, search.tool->identity(cache));
+    if (const auto bytes = cache.load(key)) return unpack(*bytes);
+  }
 
   Built b = from_expansion(path, params);
   Assembly assembly = search.tool->assemble(b.ptx, b.kernel, options.ptxas);

@@ -137,11 +137,12 @@ bool Cache::store(const CacheKey& key, std::string_view payload) const {
   if (error) return give_up("make " + directory_, error.value());
   std::string temporary = path + ".XXXXXX";
   const Header header = header_for(key, payload);
+  // No fsync: what a power failure cuts short, load() takes for absent.
   {
     const File file{mkostemp(temporary.data(), O_CLOEXEC)};
     if (file.fd < 0) return give_up("write " + temporary, errno);
     if (!write_all(file.fd, reinterpret_cast<const char*>(&header), sizeof header) ||
-        !write_all(file.fd, payload.data(), payload.size()) || fsync(file.fd)) {
+        !write_all(file.fd, payload.data(), payload.size())) {
       const int why = errno;
       unlink(temporary.c_str());
       return give_up("write " + temporary, why);

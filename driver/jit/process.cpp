@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -89,11 +90,16 @@ ProcessResult run_process(const std::vector<std::string>& argv, const std::strin
   }
   int status = 0;
   // Output may close before the process ends: keep the deadline while waiting.
+  const Descriptor process{static_cast<int>(syscall(SYS_pidfd_open, pid, 0))};
   while (!result.timed_out) {
     const pid_t done = waitpid(pid, &status, WNOHANG);
     if (done == pid || (done < 0 && errno != EINTR)) break;
     if (left() == 0) result.timed_out = true;
-    std::this_thread::sleep_for(std::chrono::microseconds(200));
+    pollfd p{process.fd, POLLIN, 0};
+    if (process.fd >= 0)
+      poll(&p, 1, static_cast<int>(std::min<int64_t>(left(), 1 << 30)));
+    else  // a kernel before Linux 5.3
+      std::this_thread::sleep_for(std::chrono::microseconds(200));
   }
   if (result.timed_out) {
     kill(-pid, SIGKILL);
