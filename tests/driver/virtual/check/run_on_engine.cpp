@@ -79,7 +79,6 @@ Outcome run_on_engine(const Twin& twin, const std::string& ptx) {
   d.dynamic_smem = launch.smem;
   d.params = parameter_block(twin, address);
   d.check = CheckLevel::full;
-  setenv("PTXOPS_VIRTUAL_SPIN_LIMIT", "5", 0);
   if (!d.kernel || d.params.size() != d.kernel->param_bytes) {
     outcome.report =
         "no kernel " + launch.entry + " with " + std::to_string(d.params.size()) + " bytes of parameters";

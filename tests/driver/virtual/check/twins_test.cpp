@@ -35,6 +35,8 @@ class Table : public ::testing::Environment {
     static std::map<std::string, Row> r;
     return r;
   }
+  // A livelock is told from a slow machine by this many seconds of wall time.
+  void SetUp() override { setenv("PTXOPS_VIRTUAL_SPIN_LIMIT", "10", 0); }
   void TearDown() override {
     if (rows().empty()) return;
     int red = 0, silent = 0;
