@@ -49,7 +49,7 @@ void GlobalHistory::forget() {
 
 void GlobalHistory::begin(uint32_t grid) {
   // What ended long ago is before everything that begins now.
-  if (running_ == 0 && history_.size() > kRecords) forget();
+  if (running_ == 0 && (history_.size() > kRecords || history_.set_count() > kRecords / 16)) forget();
   if (running_ == 0 && grids_.size() > 1000)
     std::erase_if(grids_, [&](const auto& g) { return g.second.ended + 100 < time_; });
   if (history_.size() > kMostRecords) forget();

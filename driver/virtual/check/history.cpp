@@ -75,6 +75,10 @@ bool History::add_reader(uint32_t& readers, int lane, Touch& t) {
   t.from_ = key;
   t.to_ = 0;
   if (!keep.empty()) {
+    // Words that a whole grid reads: the latest readers will do, a set for each reader must not grow with the
+    // grid.
+    constexpr size_t kMostReaders = 128;
+    if (keep.size() >= kMostReaders) keep.erase(keep.begin());
     keep.push_back(own);
     sets_.push_back(std::move(keep));
     t.to_ = kMany | static_cast<uint32_t>(sets_.size() - 1);
