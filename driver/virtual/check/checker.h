@@ -17,7 +17,6 @@
 namespace ptxops::virt {
 
 class Checker;
-struct CopyGroup;
 
 // What would have ordered two accesses, were it not for a flaw: the finding then names the flaw.
 enum class Flaw : uint8_t { relaxed_mbarrier, relaxed_cluster, init_fence, count };

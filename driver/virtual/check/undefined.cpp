@@ -291,8 +291,8 @@ bool track(Warp& w, const Op& op, uint32_t lanes) {
 
 namespace {
 
-// Is the byte written? Shared, local or global memory by host address.
-uint32_t first_missing(Warp& w, int lane, const std::byte* host, uint32_t bytes) {
+// Bytes from `host` up to the first that nobody has written; shared, local or global memory.
+uint32_t first_missing(Warp& w, const std::byte* host, uint32_t bytes) {
   for (const auto& cta : w.cta->cluster->ctas)
     if (static_cast<uint64_t>(host - cta->smem) < cta->smem_end)
       return static_cast<uint32_t>(
@@ -300,7 +300,6 @@ uint32_t first_missing(Warp& w, int lane, const std::byte* host, uint32_t bytes)
   if (w.local && static_cast<uint64_t>(host - w.local.get()) < uint64_t{w.local_size} * kLanes)
     return static_cast<uint32_t>(
         shadow_first_clear(w.local_shadow.get(), static_cast<uint64_t>(host - w.local.get()), bytes));
-  (void)lane;
   const Allocation* a = w.cta->cluster->grid->desc.memory->find(reinterpret_cast<uint64_t>(host));
   return a ? static_cast<uint32_t>(first_unwritten(*a, reinterpret_cast<uint64_t>(host), bytes)) : bytes;
 }
@@ -338,7 +337,7 @@ Step undefined_load(Warp& w, const Op& op, uint32_t lanes, const LaneAccess& at,
     uint32_t bad = 0;
     for (uint32_t rest = met; rest; rest &= rest - 1) {
       const int lane = __builtin_ctz(rest);
-      if (first_missing(w, lane, at.host[lane] + k * size, size) < size) bad |= 1u << lane;
+      if (first_missing(w, at.host[lane] + k * size, size) < size) bad |= 1u << lane;
     }
     if (!bad) continue;
     Undefined::Lanes& now = u.slots[w.regs + e.writes[k]];
