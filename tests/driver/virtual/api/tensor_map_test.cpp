@@ -1,6 +1,7 @@
 // Tensor-map encoding: every documented refusal names its field, and what is accepted is stored.
 #include <cstring>
 #include <functional>
+#include <memory>
 
 #include "driver/virtual/memory/tensor_map.h"
 #include "tests/driver/virtual/api/virtual_driver.h"
@@ -27,6 +28,11 @@ struct Arguments {
   CUtensorMapL2promotion promotion = CU_TENSOR_MAP_L2_PROMOTION_L2_256B;
   CUtensorMapFloatOOBfill fill = CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE;
 
+  // Not by assignment: the pointers are to the object's own members.
+  void reset() {
+    std::destroy_at(this);
+    std::construct_at(this);
+  }
   CUresult encode() {
     return cuda().cuTensorMapEncodeTiled(target, type, rank, reinterpret_cast<void*>(address), dims, strides,
                                          boxes, element_strides, interleave, swizzle, promotion, fill);
@@ -69,23 +75,23 @@ TEST(TensorMapEncode, Limits) {
   a.dim[1] = uint64_t{1} << 32;
   ASSERT_CUDA(a.encode());
   EXPECT_EQ(a.fields().dim(1), uint64_t{1} << 32);
-  a = {};
+  a.reset();
   a.swizzle = CU_TENSOR_MAP_SWIZZLE_NONE;
   a.box[0] = 256;
   EXPECT_CUDA(a.encode()) << "without a swizzle the row may be long";
-  a = {};
+  a.reset();
   a.rank = 1;
   a.strides = nullptr;
   EXPECT_CUDA(a.encode()) << "rank 1 has no strides";
-  a = {};
+  a.reset();
   a.stride[0] = 0;
   EXPECT_CUDA(a.encode()) << "overlapping strides are legal";
-  a = {};
+  a.reset();
   a.stride[0] = (uint64_t{1} << 40) - 16;
   EXPECT_CUDA(a.encode());
   // A 64-byte aligned map is enough.
   alignas(128) char space[256];
-  a = {};
+  a.reset();
   a.target = reinterpret_cast<CUtensorMap*>(space + 64);
   EXPECT_CUDA(a.encode());
 }
