@@ -262,10 +262,14 @@ KernelLaunch make_launch(const std::shared_ptr<Function>& function, const Launch
 }
 
 void run(Work& work, KernelLaunch&& launch, const std::shared_ptr<Context>& context) {
-  // The callback keeps code and context alive until the grid has ended.
+  // The callback keeps code and context alive until the grid has ended, and lets go of the code before
+  // anybody can know.
+  auto program = launch.function->program;
+  launch.function = nullptr;
   Engine::get().submit(std::move(launch.desc), [self = work.shared_from_this(), context,
-                                                program = launch.function->program](const LaunchResult& r) {
+                                                program = std::move(program)](const LaunchResult& r) mutable {
     if (r.fault.kind != FaultKind::none) context->set_fault(code_of(r.fault.kind), r.fault);
+    program = nullptr;
     self->finish(r.modelled_seconds);
   });
 }
