@@ -13,6 +13,7 @@ struct Layout {
   bool mn_major = false;
   uint32_t swizzle = 0;  // bytes: 0, 32, 64, 128
   uint32_t k_step = 0;   // 32-byte steps inside a K-major swizzle atom
+  uint32_t gap = 0;      // bytes between swizzled K-major blocks of 8 rows
 };
 
 struct Case {
@@ -39,7 +40,8 @@ struct Strides {
 Strides strides(const Layout& l, uint32_t rows) {
   const uint32_t s = l.swizzle;
   if (!l.mn_major)
-    return s ? Strides{16, 8 * s, rows / 8 * 8 * s} : Strides{rows / 8 * 128, 128, rows / 8 * 256};
+    return s ? Strides{16, 8 * s + l.gap, rows / 8 * (8 * s + l.gap)}
+             : Strides{rows / 8 * 128, 128, rows / 8 * 256};
   return s ? Strides{16 * s, 8 * s, (rows * 2 + s - 1) / s * 16 * s} : Strides{128, 256, rows / 8 * 256};
 }
 uint32_t offset_of(const Layout& l, const Strides& t, uint32_t row, uint32_t k_byte) {
@@ -254,6 +256,17 @@ TEST(Wgmma, EveryLayoutOfBothOperands) {
     check({"f16", "f16", "f16", 192, k_major[1], l}, rng);
   }
   for (const Layout& l : k_major) check({"e4m3", "e4m3", "f32", 48, l, k_major[0]}, rng);
+}
+
+// Where the distance between blocks is no multiple of the swizzle's period, each block has a phase of its
+// own.
+TEST(Wgmma, BlocksOutOfStepWithTheSwizzle) {
+  auto rng = test::random_engine(14);
+  for (const Layout& l : {Layout{false, 128, 1, 128}, Layout{false, 64, 0, 128}, Layout{false, 32, 0, 128}})
+    for (const uint32_t n : {8u, 72u}) {
+      check({"bf16", "bf16", "f32", n, l, l}, rng);
+      check({"f16", "f16", "f16", n, l, l}, rng);
+    }
 }
 
 TEST(Wgmma, RegistersNegationAndScale) {
