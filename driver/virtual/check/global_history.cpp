@@ -11,7 +11,7 @@ namespace {
 
 // So many records are kept between grids; more are forgotten when nothing runs. A running grid may exceed it.
 constexpr size_t kRecords = size_t{1} << 20;
-constexpr size_t kMostRecords = size_t{1} << 24;  // what a running grid may have before history is forgotten
+constexpr size_t kMostRecords = size_t{1} << 24;  // forgotten when a grid begins, even though others run
 
 }  // namespace
 
