@@ -375,10 +375,12 @@ struct Schedule {
       }
       const int splits = static_cast<int>(cuts.size());
       cuts.push_back(blocks[r]);
+      const auto merge = static_cast<int32_t>(merges.size() / 4);
       if (splits > 1) merges.insert(merges.end(), {r, slots, splits, 0});
       for (int s = 0; s < splits; ++s) {
         starts.push_back(at + s * (split + kOverhead));
-        pieces.insert(pieces.end(), {r, cuts[s], cuts[s + 1], length[r], splits > 1 ? slots++ : -1, s, 0, 0});
+        pieces.insert(pieces.end(),
+                      {r, cuts[s], cuts[s + 1], length[r], splits > 1 ? slots++ : -1, s, splits, merge});
       }
       at += blocks[r] + kOverhead * count[r];
     }
@@ -392,6 +394,7 @@ struct Schedule {
 };
 
 void add_schedule(std::vector<Case>& cases, uint64_t seed) {
+  constexpr int kCounters = 150;  // of a merge: more than a round of the threads, in all
   Case c{.name = "mla_schedule/",
          .path = "mla/mla_schedule.ptx",
          .params = {},
@@ -409,13 +412,14 @@ void add_schedule(std::vector<Case>& cases, uint64_t seed) {
       const uint64_t in = memory.input(s->lengths), flags = memory.output(poison(s->requests)),
                      begin = memory.output(poison(s->parts + 1)),
                      pieces = memory.output(poison(8 * s->max_pieces)), count = memory.output(poison(1)),
-                     merges = memory.output(poison(4 * max_merges));
+                     merges = memory.output(poison(4 * max_merges)),
+                     arrivals = memory.output(poison(kCounters * max_merges));
       memory.prime();
       driver::Launch launch(device.kernel(),
                             {.grid = {1}, .block = {note(notes, "threads")}, .programmatic = true});
       launch(nullptr, in, flags, begin, pieces, count, merges, uint32_t(s->requests), uint32_t(0),
              uint32_t(1), uint32_t(Schedule::kCapacity), uint32_t(s->parts), uint32_t(s->split),
-             uint32_t(max_slots), uint32_t(Schedule::kOverhead));
+             uint32_t(max_slots), uint32_t(Schedule::kOverhead), arrivals, uint32_t(kCounters));
       device.context().synchronize();
       // Entries beyond the last are not written.
       const auto padded = [&](const std::vector<int32_t>& values, int size) {
@@ -427,6 +431,9 @@ void add_schedule(std::vector<Case>& cases, uint64_t seed) {
            {memory.compare("flags", flags, s->flags),
             memory.compare("pieces", pieces, padded(s->pieces, 8 * s->max_pieces)),
             memory.compare("merges", merges, padded(s->merges, 4 * max_merges)),
+            memory.compare(
+                "arrivals", arrivals,
+                padded(std::vector<int32_t>(kCounters * s->merges.size() / 4, 0), kCounters * max_merges)),
             memory.compare("merge_count", count,
                            std::vector<int32_t>{static_cast<int32_t>(s->merges.size() / 4)})})
         if (!difference.empty()) return difference;
