@@ -48,7 +48,7 @@ TEST_F(Memory, CopiesRoundTrip) {
 TEST_F(Memory, CopiesBetweenHostAddressesThatWrapAroundAreRefused) {
   std::vector<uint8_t> a = random_bytes(64), b = a;
   const auto to = reinterpret_cast<CUdeviceptr>(a.data()), from = reinterpret_cast<CUdeviceptr>(b.data());
-  for (const size_t bytes : {SIZE_MAX, SIZE_MAX - 63, size_t{0} - std::min(to, from)})
+  for (const CUdeviceptr bytes : {CUdeviceptr{SIZE_MAX}, CUdeviceptr{SIZE_MAX - 63}, 0 - std::min(to, from)})
     EXPECT_EQ(cuda().cuMemcpy(to, from, bytes), CUDA_ERROR_INVALID_VALUE) << bytes;
   EXPECT_EQ(a, b);
 }
