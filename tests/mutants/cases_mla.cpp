@@ -42,8 +42,10 @@ struct Attention {
   static constexpr int kBadRequest = 3, kBadPage = 1, kBadKey = 70;
   std::vector<double> zero = std::vector<double>(kWidth, 0);
 
-  // `token` makes slot n of the cache and returns its value.
-  Attention(uint64_t seed, bool sparse, const std::function<std::vector<double>(int, Random&)>& token) {
+  // `token` makes slot n of the cache and returns its value. second: length of the second request.
+  Attention(uint64_t seed, bool sparse, const std::function<std::vector<double>(int, Random&)>& token,
+            int second = 64) {
+    lengths[1] = second;
     Random random{seed};
     for (int i = 0; i < requests * kHeads * kWidth; ++i)
       q.push_back(test::bf16(static_cast<float>(2 * random.unit() - 1)));
@@ -145,15 +147,18 @@ std::vector<Protocol> everything() {
 void add_decode(std::vector<Case>& cases, uint64_t seed, int cluster, bool fused) {
   // Latent and rope of every slot, in BF16.
   auto latent = std::make_shared<std::vector<uint16_t>>(), rope = std::make_shared<std::vector<uint16_t>>();
-  const auto a = std::make_shared<const Attention>(seed, false, [&](int, Random& random) {
-    std::vector<double> x;
-    for (int i = 0; i < kWidth; ++i) {
-      const uint16_t bits = test::bf16(static_cast<float>(2 * random.unit() - 1));
-      (i < kLatent ? *latent : *rope).push_back(bits);
-      x.push_back(mla::bf16_value(bits));
-    }
-    return x;
-  });
+  const auto a = std::make_shared<const Attention>(
+      seed, false,
+      [&](int, Random& random) {
+        std::vector<double> x;
+        for (int i = 0; i < kWidth; ++i) {
+          const uint16_t bits = test::bf16(static_cast<float>(2 * random.unit() - 1));
+          (i < kLatent ? *latent : *rope).push_back(bits);
+          x.push_back(mla::bf16_value(bits));
+        }
+        return x;
+      },
+      fused ? 128 : 64);  // the second accumulator's last scores are not the run's last
   std::vector<uint16_t> q, qr;
   for (size_t i = 0; i < a->q.size(); ++i) (i % kWidth < size_t(kLatent) ? q : qr).push_back(a->q[i]);
   std::vector<Protocol> protocols;
