@@ -31,8 +31,8 @@ uint32_t note(const Notes& notes, const char* name) {
 // (its keys are zero vectors) or, sparse, a bad key (which is not visible).
 struct Attention {
   static constexpr int kHeads = 72, kPage = 64;
-  std::vector<int> lengths = {0, 300, 64, 0, 250};
-  int requests = 5, pages = 12, width = 5;  // width: entries of a page table
+  std::vector<int> lengths = {0, 20, 300, 64, 0, 250};
+  int requests = 6, pages = 12, width = 5;  // width: entries of a page table
   double scale = 0.05;
   std::vector<uint16_t> q;                  // bf16 [requests][kHeads][576]
   std::vector<std::vector<double>> tokens;  // of the cache, by slot
@@ -40,7 +40,7 @@ struct Attention {
   std::vector<mla::Row> rows;               // [requests][kHeads]
   std::vector<int32_t> part_begin, pieces;
 
-  static constexpr int kCut = 1, kBadRequest = 4, kBadPage = 1, kBadKey = 70;
+  static constexpr int kCut = 2, kBadRequest = 5, kBadPage = 1, kBadKey = 70;
   std::vector<double> zero = std::vector<double>(kWidth, 0);
 
   // `token` makes slot n of the cache and returns its value.
