@@ -138,10 +138,12 @@ TEST_F(Switches, SeedDecidesTheOrder) {
     const auto first = tickets_under(seed);
     EXPECT_EQ(tickets_under(seed), first) << "seed " << seed;
     orders.insert(first);
-    std::vector<uint32_t> earliest;
+    std::map<uint32_t, size_t> ends;  // a CTA has come when its last warp has
     for (size_t i = 0; i < first.size(); i += Kernels::kWarpsPerCta)
-      earliest.push_back(*std::min_element(&first[i], &first[i] + Kernels::kWarpsPerCta));
-    orders_of_ctas.insert(earliest);
+      ends[*std::max_element(&first[i], &first[i] + Kernels::kWarpsPerCta)] = i;
+    std::vector<uint32_t> ctas;
+    for (const auto& [ticket, cta] : ends) ctas.push_back(static_cast<uint32_t>(cta));
+    orders_of_ctas.insert(ctas);
   }
   EXPECT_GE(orders.size(), 4u) << "different seeds, the same order";
   EXPECT_GE(orders_of_ctas.size(), 3u) << "different seeds, the same order of CTAs";
