@@ -3,8 +3,9 @@
 
 #include <gtest/gtest.h>
 
-#include <atomic>
+#include <chrono>
 #include <stdexcept>
+#include <thread>
 
 namespace ptxops::virt {
 namespace {
@@ -77,6 +78,20 @@ TEST(Work, ABodyThatThrowsWhenItHasFinished) {
   behind->release();
   EXPECT_THROW(bad->release(), std::runtime_error);
   EXPECT_EQ(log, std::vector<int>{1});
+}
+
+// A body may hold what holds its unit: a context, whose stream's last unit this is.
+TEST(Work, AFinishedUnitLetsGoOfItsBody) {
+  for (const Work::Place place : {Work::Place::inline_, Work::Place::thread}) {
+    auto held = std::make_shared<int>(7);
+    const std::weak_ptr<int> left = held;
+    const WorkPtr work = Work::create(place, [held = std::move(held)](Work& w) { w.finish(*held); }, {});
+    work->release();
+    work->wait();
+    for (int i = 0; i < 1000 && !left.expired(); ++i)
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    EXPECT_TRUE(left.expired());
+  }
 }
 
 }  // namespace
