@@ -96,6 +96,8 @@ CUresult code_of(FaultKind kind) {
     case FaultKind::deadlock:
     case FaultKind::timeout:
       return CUDA_ERROR_LAUNCH_TIMEOUT;
+    case FaultKind::assertion:
+      return CUDA_ERROR_ASSERT;
     case FaultKind::unsupported:
       return CUDA_ERROR_NOT_SUPPORTED;
     case FaultKind::never_written:

@@ -13,6 +13,7 @@
 
 #include "driver/virtual/check/global_history.h"
 #include "driver/virtual/exec/control.h"
+#include "driver/virtual/exec/system_call.h"
 #include "driver/virtual/memory/memory.h"
 #include "driver/virtual/time/model.h"
 
@@ -96,6 +97,7 @@ void Engine::Impl::finish(std::unique_lock<std::mutex>& lock, const std::shared_
   result.l2_bytes = grid.counters.l2_bytes.load();
   result.mma_macs = grid.counters.mma_macs.load();
   if (grid.params) grid.desc.memory->release(grid.params);
+  flush_device_output();
   grid.done(result);
   lock.lock();
 }
