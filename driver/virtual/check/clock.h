@@ -23,6 +23,9 @@ struct Component {
   bool covers(uint32_t at_sync, uint32_t at_sub, uint32_t lane) const {
     return at_sync <= sync || (at_sync == sync + 1 && (mask >> lane & 1) && at_sub <= sub);
   }
+  bool includes(const Component& o) const {
+    return o.sync < sync || (o.sync == sync && o.sub <= sub && !(o.mask & ~mask));
+  }
   // The masks' union with the later `sub` may cover a little too much where two parts of a warp release
   // apart: a race may be missed there, none is invented.
   void join(const Component& o) {
