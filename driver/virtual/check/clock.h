@@ -80,8 +80,29 @@ struct Clock {
   };
   std::vector<Observed> observed;
 
+  // Long chains of relaxed atomics (histograms) observe without end: what one cluster published is then
+  // joined, as a fence would do.
+  static constexpr size_t kMostObserved = 32;
   void observe(const Observed& o) {
-    if (std::find(observed.begin(), observed.end(), o) == observed.end()) observed.push_back(o);
+    if (std::find(observed.begin(), observed.end(), o) != observed.end()) return;
+    if (observed.size() < kMostObserved) {
+      observed.push_back(o);
+      return;
+    }
+    std::vector<Observed> merged;
+    std::vector<std::shared_ptr<Clock>> joined;
+    observed.push_back(o);
+    for (const Observed& x : observed) {
+      size_t i = 0;
+      while (i < merged.size() && merged[i].cluster != x.cluster) ++i;
+      if (i == merged.size()) {
+        joined.push_back(std::make_shared<Clock>(*x.clock));
+        merged.push_back({x.cluster, joined.back()});
+      } else {
+        joined[i]->join(*x.clock);
+      }
+    }
+    observed = std::move(merged);
   }
   void join(const Clock& o) {
     seen.join(o.seen);
