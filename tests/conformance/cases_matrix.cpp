@@ -36,13 +36,16 @@ uint32_t element(Type t, int v) {
       return static_cast<uint32_t>(encode(kE5m2, v));
     case Type::b1:
       return static_cast<uint32_t>(v & 1);
+    case Type::s4:
+    case Type::u4:
+      return static_cast<uint32_t>(v & 15);
     default:
       return static_cast<uint32_t>(v) & 0xff;
   }
 }
 int random_element(Type t, Random& random) {
   if (t == Type::b1) return static_cast<int>(random() & 1);
-  if (t == Type::u8) return static_cast<int>(random() % 8);
+  if (t == Type::u8 || t == Type::u4) return static_cast<int>(random() % 8);
   return static_cast<int>(random() % 7) - 3;
 }
 
@@ -201,6 +204,105 @@ void wgmmas(Id id) {
   }
 }
 
+// mma.sync: fragments as PTX ISA 9.7.15.5 draws them. A register holds `per` consecutive k of a row of A or a
+// column of B.
+void warp_mma(const Form& f) {
+  const std::string shape(f.choice("shape"));
+  const int m = std::atoi(shape.c_str() + 1), k = std::atoi(shape.c_str() + shape.rfind('k') + 1);
+  const Type dt = f.types[0], at = f.types[1], bt = f.types[2];
+  const bool f64 = dt == Type::f64, exclusive = f.has("xor");
+  const int bits = f64 ? 64 : element_bits(at), per = f64 ? 1 : 32 / bits, words = f64 ? 2 : 1;
+  const int a_registers = m / 8 * k / (4 * per), b_registers = k / (4 * per);
+  const int values = m / 4, d_registers = dt == Type::f16 ? values / 2 : values;
+  Random random(seed() ^ std::hash<std::string>{}(f.opcode));
+  std::vector<int> a(m * k), b(8 * k), c(m * 8);
+  for (int& v : a) v = random_element(at, random);
+  for (int& v : b) v = random_element(bt, random);
+  for (int& v : c) v = static_cast<int>(random() % 11) - 5;
+  // Values as the words of one register; fragments lie register by register, lane by lane.
+  std::vector<uint32_t> input;
+  const auto put = [&](const auto& value_of) {
+    for (int lane = 0; lane < 32; ++lane) {
+      const uint64_t v = value_of(lane);
+      for (int i = 0; i < words; ++i) input.push_back(static_cast<uint32_t>(v >> 32 * i));
+    }
+  };
+  const auto packed = [&](Type t, const std::vector<int>& matrix, int row, int first) {
+    if (f64) return std::bit_cast<uint64_t>(static_cast<double>(matrix[row * k + first]));
+    uint64_t word = 0;
+    for (int i = 0; i < per; ++i) word |= uint64_t{element(t, matrix[row * k + first + i])} << i * bits;
+    return word;
+  };
+  for (int r = 0; r < a_registers; ++r)
+    put([&](int l) {
+      const int rows = m / 8;
+      return packed(at, a, l / 4 + 8 * (r % rows), per * (l % 4) + 4 * per * (r / rows));
+    });
+  for (int r = 0; r < b_registers; ++r)
+    put([&](int l) { return packed(bt, b, l / 4, per * (l % 4) + 4 * per * r); });
+  const auto place = [](int lane, int i) { return (lane / 4 + 8 * (i >> 1)) * 8 + 2 * (lane % 4) + (i & 1); };
+  const auto result = [&](int v) -> uint64_t {
+    if (f64) return std::bit_cast<uint64_t>(static_cast<double>(v));
+    return dt == Type::s32 ? static_cast<uint32_t>(v) : element(dt == Type::f32 ? Type::tf32 : dt, v);
+  };
+  for (int r = 0; r < d_registers; ++r)
+    put([&](int l) {
+      if (dt != Type::f16) return result(c[place(l, r)]);
+      return result(c[place(l, 2 * r)]) | result(c[place(l, 2 * r + 1)]) << 16;
+    });
+
+  Body body;
+  body.version = "9.0";
+  body.input = input;
+  body.output_words = static_cast<size_t>(d_registers) * 32 * words;
+  const char* type = f64 ? "b64" : "b32";
+  body.text = fmt::format("    .reg .{} x<{}>;\n    mad.wide.u32 d0, lane, {}, in;\n", type,
+                          a_registers + b_registers + d_registers, 4 * words);
+  int next = 0;
+  const auto registers = [&](int count) {
+    std::string list;
+    for (int i = 0; i < count; ++i, ++next) list += fmt::format("{}x{}", i ? ", " : "", next);
+    return "{" + list + "}";
+  };
+  for (int i = 0; i < a_registers + b_registers + d_registers; ++i)
+    body.text += fmt::format("    ld.global.{} x{}, [d0+{}];\n", type, i, i * 128 * words);
+  const std::string la = registers(a_registers), lb = registers(b_registers);
+  const int first_d = next;
+  const std::string ld = registers(d_registers);
+  body.text += fmt::format("    {} {}, {}, {}, {};\n    mad.wide.u32 d1, lane, {}, out;\n", f.opcode, ld, la,
+                           lb, ld, 4 * words);
+  for (int i = 0; i < d_registers; ++i)
+    body.text += fmt::format("    st.global.{} [d1+{}], x{};\n", type, i * 128 * words, first_d + i);
+  const auto out = run_body(body);
+  if (out.empty()) return;
+  for (int lane = 0; lane < 32; ++lane)
+    for (int i = 0; i < values; ++i) {
+      const int at_c = place(lane, i), row = at_c / 8, column = at_c % 8;
+      int v = c[at_c];
+      for (int kk = 0; kk < k; ++kk) {
+        const int x = a[row * k + kk], y = b[column * k + kk];
+        v += exclusive ? x ^ y : x * y;
+      }
+      uint64_t got;
+      if (dt == Type::f16)
+        got = out[i / 2 * 32 + lane] >> 16 * (i & 1) & 0xffff;
+      else if (f64)
+        got = out[(i * 32 + lane) * 2] | uint64_t{out[(i * 32 + lane) * 2 + 1]} << 32;
+      else
+        got = out[i * 32 + lane];
+      ASSERT_EQ(got, result(v)) << f.opcode << " row " << row << " column " << column << ", seed " << seed();
+    }
+}
+
+void warp_mmas(Id id) {
+  for (const isa::Row& row : isa::rows())
+    if (row.id == id)
+      for (const Form& f : forms_of(row)) {
+        warp_mma(f);
+        if (::testing::Test::HasFailure()) return;
+      }
+}
+
 int matrices(const Form& f) {
   return std::atoi(std::string(f.choice("num")).c_str() + 1);
 }
@@ -289,6 +391,14 @@ const WrittenCases cases({
     {"matrix", "wgmma_fp8", {Id::wgmma_fp8}, [] { wgmmas(Id::wgmma_fp8); }},
     {"matrix", "wgmma_int8", {Id::wgmma_int8}, [] { wgmmas(Id::wgmma_int8); }},
     {"matrix", "wgmma_b1", {Id::wgmma_b1}, [] { wgmmas(Id::wgmma_b1); }},
+    {"matrix", "mma_f16", {Id::mma_f16}, [] { warp_mmas(Id::mma_f16); }},
+    {"matrix", "mma_bf16", {Id::mma_bf16}, [] { warp_mmas(Id::mma_bf16); }},
+    {"matrix", "mma_tf32", {Id::mma_tf32}, [] { warp_mmas(Id::mma_tf32); }},
+    {"matrix", "mma_fp8", {Id::mma_fp8}, [] { warp_mmas(Id::mma_fp8); }},
+    {"matrix", "mma_int8", {Id::mma_int8}, [] { warp_mmas(Id::mma_int8); }},
+    {"matrix", "mma_int4", {Id::mma_int4}, [] { warp_mmas(Id::mma_int4); }},
+    {"matrix", "mma_b1", {Id::mma_b1}, [] { warp_mmas(Id::mma_b1); }},
+    {"matrix", "mma_f64", {Id::mma_f64}, [] { warp_mmas(Id::mma_f64); }},
     {"matrix", "ldmatrix", {Id::ldmatrix}, [] { move_matrices(false); }},
     {"matrix", "stmatrix", {Id::stmatrix}, [] { move_matrices(true); }},
     {"matrix", "movmatrix", {Id::movmatrix}, transpose},

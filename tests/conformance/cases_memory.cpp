@@ -295,7 +295,8 @@ void cluster_addresses() {
 
 void access_faults() {
   Body b;
-  b.text = "    st.global.b32 [out+4096], lane;";
+  // Far from what other cases have allocated and freed.
+  b.text = "    mov.u64 d0, 0x10000000000;\n    add.u64 d0, d0, out;\n    st.global.b32 [d0], lane;";
   expect_fault(b, "illegal address");
   b.text = "    st.global.b32 [mine+2], lane;";
   expect_fault(b, "misaligned");

@@ -96,6 +96,8 @@ CUresult code_of(FaultKind kind) {
     case FaultKind::deadlock:
     case FaultKind::timeout:
       return CUDA_ERROR_LAUNCH_TIMEOUT;
+    case FaultKind::assertion:
+      return CUDA_ERROR_ASSERT;
     case FaultKind::unsupported:
       return CUDA_ERROR_NOT_SUPPORTED;
     case FaultKind::never_written:
@@ -236,6 +238,7 @@ LaunchDesc check_launch(Function& function, const LaunchRequest& request, const 
   if (clusters == 0)
     refuse(CUDA_ERROR_INVALID_CLUSTER_SIZE, "no cluster of {} blocks of kernel {} fits on the device",
            cluster_size, k.name);
+  desc.cooperative = request.cooperative;
   if (request.cooperative && grid.count() > uint64_t{clusters} * cluster_size)
     refuse(CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE,
            "cooperative grid {} of {} blocks: at most {} are resident at once", text(grid), grid.count(),

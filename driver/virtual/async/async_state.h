@@ -63,10 +63,14 @@ class CopyGroups {
 
 struct AsyncState {
   CopyGroups cp_async{false}, bulk{true};
-  // wgmma: effects are immediate, so only modelled times remain.
-  uint64_t wgmma_open = 0;            // end of the latest wgmma of the open group
-  std::deque<uint64_t> wgmma_groups;  // ends of committed groups, oldest first
-  uint64_t wgmma_count = 0;           // issued by this warp: names the one to compare with in its warpgroup
+  // wgmma: effects are immediate.
+  struct WgmmaGroup {
+    uint64_t end;    // modelled
+    uint64_t count;  // issued by the warp up to its commit
+  };
+  uint64_t wgmma_open = 0;              // end of the latest wgmma of the open group
+  std::deque<WgmmaGroup> wgmma_groups;  // committed, oldest first
+  uint64_t wgmma_count = 0;             // issued by this warp: names the one to compare with in its warpgroup
   // Kept by the first warp of a warpgroup: what its warps have issued and not all have.
   struct Issued {
     const Op* op;
@@ -76,6 +80,7 @@ struct AsyncState {
   };
   std::deque<Issued> wgmma_issued;
   uint64_t wgmma_first = 0;  // number of wgmma_issued.front()
+  WaitList wgmma_waiters;    // warps that wait for the others' part
 };
 
 inline AsyncState& async_state(Warp& w) {

@@ -237,6 +237,34 @@ Step each_lane(Warp& w, const Op& op, uint32_t lanes) {
   return Step::next;
 }
 
+// The lanes of `lanes` whose copy no lower lane asks for too.
+uint32_t distinct_lanes(Warp& w, const BulkOperands& o, uint32_t lanes) {
+  uint32_t distinct = 0;
+  const auto same = [&](int a, int b) {
+    const uint64_t *global = w.reg<uint64_t>(o.global), *shared = w.reg<uint64_t>(o.shared);
+    if (global[a] != global[b] || shared[a] != shared[b]) return false;
+    for (int k = 0; k < o.dimensions; ++k) {
+      const uint32_t* c = w.reg<uint32_t>(o.coordinates[k]);
+      if (c[a] != c[b]) return false;
+    }
+    return true;
+  };
+  for (uint32_t rest = lanes; rest; rest &= rest - 1) {
+    const int lane = __builtin_ctz(rest);
+    bool seen = false;
+    for (uint32_t earlier = distinct; earlier && !seen; earlier &= earlier - 1)
+      seen = same(__builtin_ctz(earlier), lane);
+    if (!seen) distinct |= 1u << lane;
+  }
+  return distinct;
+}
+
+// The copy engine is asked once by a warp, not by its lanes: CUTLASS's epilogues store, and reduce, with all
+// 32 lanes and the same operands, and mean one copy.
+Step store_lanes(Warp& w, const Op& op, uint32_t lanes) {
+  return each_lane<store_one>(w, op, distinct_lanes(w, bulk_operands(op), lanes));
+}
+
 // [tensorMap, {c0, ...}]
 void decode_tensor(Decoder& d, const isa::Operand& operand, BulkOperands& o) {
   o.global = d.address(operand, o.global_displacement);
@@ -269,14 +297,14 @@ void decode_cp_async_bulk_tensor_s2g(Decoder& d, const isa::Instruction& in) {
   BulkOperands o;
   decode_tensor(d, in.operands[0], o);
   o.shared = d.address(in.operands[1], o.shared_displacement);
-  emit(d, each_lane<store_one>, o, false);
+  emit(d, store_lanes, o, false);
 }
 void decode_cp_reduce_async_bulk_tensor_s2g(Decoder& d, const isa::Instruction& in) {
   TensorReduce r;
   if (!atomic_op_from(in.choice("op"), r.op)) d.refuse("unknown reduction");
   decode_tensor(d, in.operands[0], r.operands);
   r.operands.shared = d.address(in.operands[1], r.operands.shared_displacement);
-  emit(d, each_lane<store_one>, r, true);
+  emit(d, store_lanes, r, true);
 }
 void decode_cp_async_bulk_prefetch_tensor(Decoder& d, const isa::Instruction& in) {
   BulkOperands o;

@@ -145,6 +145,8 @@ Step cp_fenceproxy(Warp& w, const Op& op, uint32_t lanes) {
                                {.space = Space::global, .kind = AccessKind::store, .size = 128}))
       return Step::fault;
     checker.fence(w, lanes, Scope::gpu);
+    // The map's scratch in shared memory has been read: kernels (Triton's) let bulk copies overwrite it then.
+    checker.fence_proxy_async(w, lanes, true, false);
   }
   std::memcpy(target, source, 128);
   ++w.cta->cluster->progress;

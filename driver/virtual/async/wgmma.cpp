@@ -86,6 +86,7 @@ bool agrees_with_warpgroup(Warp& w, const Op& op, uint64_t a, uint64_t b, bool a
     leader.wgmma_issued.pop_front();
     ++leader.wgmma_first;
   }
+  if (!leader.wgmma_waiters.empty()) w.cta->cluster->wake(leader.wgmma_waiters);
   return true;
 }
 
@@ -271,17 +272,41 @@ Step commit_group(Warp& w, const Op& op, uint32_t lanes) {
   if (!is_warpgroup_wide(w, op, lanes)) return Step::fault;
   AsyncState& state = async_state(w);
   if (w.order) w.order->checker->wgmma_commit(w);
-  state.wgmma_groups.push_back(state.wgmma_open);
+  state.wgmma_groups.push_back({state.wgmma_open, state.wgmma_count});
   state.wgmma_open = 0;
   return Step::next;
 }
 
+// A warp of w's warpgroup that has not issued `count` wgmmas.
+const Warp* late_warp(const Warp& w, uint64_t count) {
+  for (uint32_t i = w.id & ~3u; i <= (w.id | 3); ++i) {
+    Warp& other = *w.cta->warps[i];
+    if (other.live() && async_state(other).wgmma_count < count) return &other;
+  }
+  return nullptr;
+}
+
+std::string describe_wait(const Split& split) {
+  const Warp* late = late_warp(*split.warp, split.wait_a);
+  return fmt::format("wgmma.wait_group: warp {} of the warpgroup has issued {} wgmmas of {}",
+                     late ? late->id : 0, late ? late->async->wgmma_count : 0, split.wait_a);
+}
+
+// A wgmma is one operation of four warps, and ends when all have issued it. CUTLASS builds on that: the
+// arrival of one warp behind its wait releases the tiles that all four read.
 Step wait_group(Warp& w, const Op& op, uint32_t lanes) {
   if (!is_warpgroup_wide(w, op, lanes)) return Step::fault;
+  if (const auto& groups = async_state(w).wgmma_groups; groups.size() > op.imm) {
+    const uint64_t count = groups[groups.size() - op.imm - 1].count;
+    if (late_warp(w, count)) {
+      w.wait_on(async_state(*w.cta->warps[w.id & ~3u]).wgmma_waiters, WaitKind::async, describe_wait, count);
+      return Step::block;
+    }
+  }
   if (w.order) w.order->checker->wgmma_wait(w, static_cast<uint32_t>(op.imm));
   auto& groups = async_state(w).wgmma_groups;
   while (groups.size() > op.imm) {
-    if (groups.front()) w.clock = std::max(w.clock, groups.front() + latency::kTensorDrain);
+    if (const uint64_t end = groups.front().end) w.clock = std::max(w.clock, end + latency::kTensorDrain);
     groups.pop_front();
   }
   return Step::next;

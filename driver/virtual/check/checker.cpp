@@ -411,10 +411,20 @@ bool Checker::tensor_map(Warp& w, const Op& op, uint64_t address, const Async& a
       const Record change = g.history().of(cell);
       bool fresh = change.grid != grid_.id;
       if (!fresh)
-        if (const auto maps = acquired_maps_.find(address); maps != acquired_maps_.end())
-          if (const auto it = maps->second.find(w.order->agent); it != maps->second.end())
-            fresh = change.cluster != number_ ||
-                    it->second.covers(change.agent, change.sync, change.sub, cell & 31);
+        if (const auto maps = acquired_maps_.find(address); maps != acquired_maps_.end()) {
+          const Clock now = effective(w, a.lane < 0 ? w.live() : 1u << a.lane);
+          // Another warp of the CTA may have acquired the map, on the path to here: Triton's first one does
+          // it for all.
+          for (const auto& warp : w.cta->warps) {
+            const uint32_t agent = warp->order->agent;
+            const auto it = maps->second.find(agent);
+            if (it == maps->second.end()) continue;
+            const Component *then = it->second.find(agent), *known = now.seen.find(agent);
+            if (agent != w.order->agent && !(known && known->includes(*then))) continue;
+            fresh |= change.cluster != number_ ||
+                     it->second.covers(change.agent, change.sync, change.sub, cell & 31);
+          }
+        }
       if (!fresh && reported(Diagnostic::P10)) {
         Finding f;
         f.id = Diagnostic::P10;

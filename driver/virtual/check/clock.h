@@ -23,6 +23,9 @@ struct Component {
   bool covers(uint32_t at_sync, uint32_t at_sub, uint32_t lane) const {
     return at_sync <= sync || (at_sync == sync + 1 && (mask >> lane & 1) && at_sub <= sub);
   }
+  bool includes(const Component& o) const {
+    return o.sync < sync || (o.sync == sync && o.sub <= sub && !(o.mask & ~mask));
+  }
   // The masks' union with the later `sub` may cover a little too much where two parts of a warp release
   // apart: a race may be missed there, none is invented.
   void join(const Component& o) {
@@ -77,8 +80,29 @@ struct Clock {
   };
   std::vector<Observed> observed;
 
+  // Long chains of relaxed atomics (histograms) observe without end: what one cluster published is then
+  // joined, as a fence would do.
+  static constexpr size_t kMostObserved = 32;
   void observe(const Observed& o) {
-    if (std::find(observed.begin(), observed.end(), o) == observed.end()) observed.push_back(o);
+    if (std::find(observed.begin(), observed.end(), o) != observed.end()) return;
+    if (observed.size() < kMostObserved) {
+      observed.push_back(o);
+      return;
+    }
+    std::vector<Observed> merged;
+    std::vector<std::shared_ptr<Clock>> joined;
+    observed.push_back(o);
+    for (const Observed& x : observed) {
+      size_t i = 0;
+      while (i < merged.size() && merged[i].cluster != x.cluster) ++i;
+      if (i == merged.size()) {
+        joined.push_back(std::make_shared<Clock>(*x.clock));
+        merged.push_back({x.cluster, joined.back()});
+      } else {
+        joined[i]->join(*x.clock);
+      }
+    }
+    observed = std::move(merged);
   }
   void join(const Clock& o) {
     seen.join(o.seen);

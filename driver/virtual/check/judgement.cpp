@@ -72,6 +72,7 @@ std::string missing_text(Diagnostic id, const Record& earlier, const Record& lat
   using enum Diagnostic;
   switch (id) {
     case P1:
+    case P1C:
     case P2:
     case P3:
     case P5:
@@ -146,6 +147,7 @@ bool Judgement::ordered(const Record& r, uint32_t lane, int my_lane, bool exact,
   if (!crosses) return true;
   if (r.grid != own.grid) return true;  // the end of a grid is a fence
   if (r.kind == AccessKind::load && !reported(Diagnostic::P6)) return true;
+  if (own.actor == Actor::wgmma && r.actor == Actor::cp_async && !reported(Diagnostic::P1C)) return true;
   if (checker.fenced(o, r, lane, my_lane, shared)) return true;
   why = Why::no_fence;
   return false;
@@ -159,7 +161,7 @@ Diagnostic Judgement::diagnose(const Record& r, uint32_t lane) const {
   if (why == Why::no_fence) {
     if (checker.fenced(o, r, lane, conflict_lane, !shared)) return P12;
     if (r.kind == AccessKind::load) return P6;
-    if (own.actor == Actor::wgmma) return P1;
+    if (own.actor == Actor::wgmma) return r.actor == Actor::cp_async ? P1C : P1;
     if (own.actor == Actor::bulk_read) return shared ? P2 : P3;
     return P5;
   }

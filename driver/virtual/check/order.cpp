@@ -537,7 +537,9 @@ void Checker::wgmma_wait(Warp& w, uint32_t newest) {
     o.wgmma_done = o.wgmma_groups.front();
     o.wgmma_groups.erase(o.wgmma_groups.begin());
   }
-  if (o.wgmma_done) raise(w, kAllLanes, wgmma_agent(w), o.wgmma_done);
+  // The warps of a warpgroup number the same wgmmas alike, and one's wait is for all parts of them.
+  for (uint32_t i = w.id & ~3u; o.wgmma_done && i <= (w.id | 3); ++i)
+    raise(w, kAllLanes, wgmma_agent(*w.cta->warps[i]), o.wgmma_done);
 }
 
 // ---- Exits

@@ -11,16 +11,10 @@
 #include "driver/virtual/exec/function_decoder.h"
 #include "driver/virtual/exec/grid.h"
 #include "driver/virtual/exec/shadow.h"
+#include "driver/virtual/exec/system_call.h"
 
 namespace ptxops::virt {
 namespace {
-
-// Where an argument or result lives: a register slot of the frame, or local memory of the activation.
-struct Place {
-  bool local = false;
-  uint32_t offset = 0;
-  uint64_t bytes = 0;  // 0: a result that nobody wants
-};
 
 struct CallSite {
   const Code* callee = nullptr;  // nullptr: indirect, by the address in slot `a`
@@ -34,17 +28,14 @@ Place place_of(const Code& code, const isa::Variable& v) {
 
 void copy_value(Warp& w, const Frame& from, Place from_place, const Frame& to, Place to_place, uint32_t bytes,
                 uint32_t lanes) {
-  const uint32_t stride = bytes <= 4 ? 4 : bytes <= 8 ? 8 : 16;
   for (uint32_t m = lanes; m; m &= m - 1) {
     const uint32_t lane = static_cast<uint32_t>(__builtin_ctz(m));
-    const size_t local = size_t{lane} * w.local_size;
-    const std::byte* source = from_place.local ? w.local.get() + local + from.local_base + from_place.offset
-                                               : from.regs + from_place.offset + lane * stride;
-    std::byte* target = to_place.local ? w.local.get() + local + to.local_base + to_place.offset
-                                       : to.regs + to_place.offset + lane * stride;
+    const std::byte* source = host_of(w, from, from_place, lane, bytes);
+    std::byte* target = host_of(w, to, to_place, lane, bytes);
     if (!to_place.local && bytes < 4) std::memset(target, 0, 4);
     std::memcpy(target, source, bytes);
-    if (to_place.local) shadow_mark(w.local_shadow.get(), local + to.local_base + to_place.offset, bytes);
+    if (to_place.local)
+      shadow_mark(w.local_shadow.get(), size_t{lane} * w.local_size + to.local_base + to_place.offset, bytes);
   }
 }
 
@@ -122,6 +113,11 @@ Step call(Warp& w, const Op& op, uint32_t lanes) {
 }
 
 }  // namespace
+
+std::byte* host_of(Warp& w, const Frame& frame, const Place& place, uint32_t lane, uint64_t bytes) {
+  if (place.local) return w.local.get() + size_t{lane} * w.local_size + frame.local_base + place.offset;
+  return frame.regs + place.offset + lane * (bytes <= 4 ? 4 : bytes <= 8 ? 8 : 16);
+}
 
 Frame* enter_frame(Warp& w, const Code& code, const Op* call, Frame* caller) {
   const uint32_t base = caller ? w.local_used : 0;
@@ -211,6 +207,13 @@ void decode_call(Decoder& d, const isa::Instruction& in) {
   if (callee.kind == isa::OperandKind::function) {
     const isa::Function* f = callee.function->alias_of ? callee.function->alias_of : callee.function;
     site.callee = decoder.program().code_of(*f);
+    if (const Handler handler = site.callee ? nullptr : system_function(*f)) {
+      Op& op = d.emit(handler);
+      op.imm = reinterpret_cast<uint64_t>(
+          d.keep(SystemCall{std::move(site.arguments), site.results.empty() ? Place{} : site.results[0]}));
+      op.cost = 20;
+      return;
+    }
     if (!site.callee)
       d.refuse(fmt::format("function '{}' is declared but not defined in this module", f->name));
   } else {

@@ -13,6 +13,7 @@
 
 #include "driver/virtual/check/global_history.h"
 #include "driver/virtual/exec/control.h"
+#include "driver/virtual/exec/system_call.h"
 #include "driver/virtual/memory/memory.h"
 #include "driver/virtual/time/model.h"
 
@@ -20,6 +21,7 @@ namespace ptxops::virt {
 namespace {
 
 // A grid keeps a word for each of its clusters.
+constexpr size_t kGridWorkspace = 64;  // bytes
 constexpr uint64_t kMaxClusters = uint64_t{1} << 26;
 
 unsigned worker_count() {
@@ -96,6 +98,7 @@ void Engine::Impl::finish(std::unique_lock<std::mutex>& lock, const std::shared_
   result.l2_bytes = grid.counters.l2_bytes.load();
   result.mma_macs = grid.counters.mma_macs.load();
   if (grid.params) grid.desc.memory->release(grid.params);
+  flush_device_output();
   grid.done(result);
   lock.lock();
 }
@@ -253,8 +256,11 @@ void Engine::submit(LaunchDesc desc, std::function<void(const LaunchResult&)> do
       std::max(1u, ctas_per_sm(*d.kernel, static_cast<uint32_t>(d.block.count()), d.dynamic_smem));
   grid.resident_limit = std::max<uint64_t>(1, d.sm_count / d.cluster.count() * grid.ctas_per_sm);
   grid.durations.assign(grid.clusters_total, 0);
-  if (!d.params.empty()) {
-    const Allocation* a = d.memory->allocate(d.device, d.params.size(), "kernel parameters", false);
+  if (!d.params.empty() || d.cooperative) {
+    // Behind them, the counter of cooperative_groups' grid.sync(): zero at first.
+    const size_t params = (d.params.size() + 15) / 16 * 16, workspace = d.cooperative ? kGridWorkspace : 0;
+    const size_t bytes = workspace ? params + workspace : d.params.size();
+    const Allocation* a = d.memory->allocate(d.device, bytes, "kernel parameters", false);
     if (!a) {
       LaunchResult result;
       Finding f;
@@ -266,6 +272,10 @@ void Engine::submit(LaunchDesc desc, std::function<void(const LaunchResult&)> do
     }
     grid.params = a->base;
     std::memcpy(reinterpret_cast<void*>(a->base), d.params.data(), d.params.size());
+    if (workspace) {
+      grid.workspace = a->base + params;
+      std::memset(reinterpret_cast<void*>(grid.workspace), 0, workspace);
+    }
   }
   {
     std::lock_guard lock(impl_->mutex);

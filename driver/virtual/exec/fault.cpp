@@ -30,6 +30,8 @@ FaultKind kind_of(Diagnostic id) {
       return FaultKind::timeout;
     case X7:
       return FaultKind::trap;
+    case X9:
+      return FaultKind::assertion;
     case X8:
       return FaultKind::unsupported;
     case W6:

@@ -97,8 +97,12 @@ uint64_t uniform_special(const Warp& w, isa::Special s) {
       return kSharedReserved;
     case Special::warp_sz:
       return kLanes;
+    case Special::envreg1:
+      return grid.workspace >> 32;
+    case Special::envreg2:
+      return grid.workspace & 0xffffffffu;
     default:
-      return 0;  // fourth components, performance monitors, environment registers
+      return 0;  // fourth components, performance monitors, other environment registers
   }
 }
 

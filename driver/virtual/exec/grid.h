@@ -21,6 +21,7 @@ struct LaunchDesc {
   uint32_t sm_count = 132;
   Dim3 grid, block, cluster;  // cluster {1,1,1} when there is none
   bool explicit_cluster = false;
+  bool cooperative = false;
   uint32_t dynamic_smem = 0;  // bytes
   CheckLevel check = check_level();
   uint64_t seed = schedule_seed();  // perturbs the schedule; 0: the plain one
@@ -36,6 +37,7 @@ struct Grid {
   uint64_t id = 0;
   uint64_t prerequisite = 0;  // number of a grid that may still run, as far as the kernel can know; or 0
   uint64_t params = 0;        // device address of the parameter block
+  uint64_t workspace = 0;     // of a cooperative grid: what %envreg1 and %envreg2 point to
   uint32_t smem_bytes = 0;    // static + dynamic, behind the reserved kilobyte
   uint64_t clusters_total = 0;
   uint32_t ctas_per_sm = 1;  // that fit at once

@@ -61,6 +61,7 @@ enum class FaultKind : uint8_t {
   deadlock,
   timeout,
   trap,
+  assertion,
   unsupported
 };
 FaultKind kind_of(Diagnostic);

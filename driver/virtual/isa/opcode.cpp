@@ -213,6 +213,7 @@ void OpcodeMatcher::build(std::string_view text, MatchedOpcode& m) {
     }
     if (spec.length == OperandSpec::Length::by_vec) e.length = m.opcode.vector_length();
     if (spec.length == OperandSpec::Length::by_num) e.length = m.opcode.choice("num").back() - '0';
+    if (spec.length == OperandSpec::Length::fixed) e.length = spec.elements;
     e.space = spec.space_from_token ? m.opcode.space() : spec.space;
     ++(spec.optional ? m.optional : m.required);
     m.expected.push_back(e);

@@ -71,6 +71,8 @@ void compile_value(std::string_view s, OperandSpec& spec, std::string_view form)
       spec.length = OperandSpec::Length::by_vec;
     else if (flag == "num")
       spec.length = OperandSpec::Length::by_num;
+    else if (flag.size() == 1 && flag[0] >= '1' && flag[0] <= '8')
+      spec.length = OperandSpec::Length::fixed, spec.elements = static_cast<uint8_t>(flag[0] - '0');
     else
       malformed(form);
   }

@@ -28,12 +28,13 @@ struct OperandSpec {
   // Which type the value has.
   enum class TypeFrom : uint8_t { fixed, token, wide };
   // How many elements it has.
-  enum class Length : uint8_t { one, by_vec, by_num };
+  enum class Length : uint8_t { one, by_vec, by_num, fixed };
 
   Kind kind = Kind::value;
   TypeFrom type_from = TypeFrom::fixed;
   Length length = Length::one;
   uint8_t type_index = 0;                    // TypeFrom::token
+  uint8_t elements = 1;                      // Length::fixed
   Type type = Type::none;                    // TypeFrom::fixed
   bool dest = false;                         // '=': written; register
   bool sink = false;                         // '=_': the result may be discarded with _

@@ -604,6 +604,11 @@ void Parser::instruction(int32_t guard, bool guard_negated) {
   in.location = location_;
   std::span<Operand> operands = arena_.copy(std::span<const Operand>(operands_));
   in.operands = operands;
+  // These take {x} for x, as Triton writes it.
+  const Id id = matched.opcode.id();
+  if (id == Id::ld || id == Id::ld_nc || id == Id::st || id == Id::mov)
+    for (Operand& o : operands)
+      if (o.is_vector() && o.elements.size() == 1) o = Operand(o.elements[0]);
   if (!new_pending_.empty()) {
     // Names not known yet are labels or tables further down, where one may stand.
     bool branches = matched.opcode.id() == Id::bra || matched.opcode.id() == Id::brx_idx ||

@@ -93,7 +93,10 @@ std::string check_value(const Operand& o, const ExpectedOperand& e, const Instru
   }
   if (spec.pair_required) return "needs a predicate destination: d|p";
   if (o.is_sink() && spec.sink) return "";
-  if (o.is_vector() && (e.length > 1 || spec.length == OperandSpec::Length::by_num)) {
+  // .x1 and :1 are vectors of one.
+  const bool always_vector =
+      spec.length == OperandSpec::Length::by_num || spec.length == OperandSpec::Length::fixed;
+  if (o.is_vector() && (e.length > 1 || always_vector)) {
     if (o.elements.size() != static_cast<size_t>(e.length)) {
       return fmt::format("is a vector of {}, expected {}", o.elements.size(), e.length);
     }
@@ -104,7 +107,7 @@ std::string check_value(const Operand& o, const ExpectedOperand& e, const Instru
     }
     return "";
   }
-  if (e.length > 1 || spec.length == OperandSpec::Length::by_num) {
+  if (e.length > 1 || always_vector) {
     return fmt::format("is no vector, expected one of {}", e.length);
   }
   return check_scalar(o, e.type, spec, in);

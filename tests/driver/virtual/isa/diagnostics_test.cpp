@@ -28,8 +28,8 @@ TEST(Diagnostics, Opcodes) {
                          "Modifier missing at the end of 'add.rn'; expected: .ftz .sat .f32");
   expect_statement_error("exit.uni;", "Unexpected modifier '.uni' at the end of 'exit.uni'");
   expect_statement_error(
-      "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 r1;",
-      "unsupported instruction 'mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32': warp-level mma");
+      "vabsdiff4.u32.u32.u32 r1, r2, r3, r4;",
+      "unsupported instruction 'vabsdiff4.u32.u32.u32': SIMD video instructions are not implemented");
 }
 
 TEST(Diagnostics, Operands) {
