@@ -115,10 +115,13 @@ bool Judgement::compatible(const Record& r) const {
                                 (is_async_proxy(r.actor) || is_async_proxy(own.actor)));
 }
 
-bool Judgement::ordered(const Record& r, uint32_t lane, int my_lane, bool exact, bool& any_lane) {
+bool Judgement::ordered(const Record& r, uint32_t lane, int my_lane, bool exact, Holds& holds) {
   const WarpOrder& o = *w.order;
   const bool own_warp = r.cluster == own.cluster && r.agent == o.agent;
-  any_lane = !own_warp && o.parts.empty();
+  if (!own_warp)
+    holds = o.parts.empty() ? Holds::everywhere : Holds::here;
+  else if (!is_async_proxy(own.actor))
+    holds = r.sync < o.sync ? Holds::everywhere : Holds::same_lane;
   if (own.actor == Actor::nc_load && r.kind != AccessKind::load && r.grid == own.grid) {
     why = Why::non_coherent;
     return false;
