@@ -360,6 +360,7 @@ bool Checker::shared_range(Warp& w, const Op& op, const Async& a, Cta& target, u
   Record r = async_record(make_record(w, op, a.actor, a.kind, bytes), a);
   r.stamp = stamp();
   Judgement j(*this, w, op, r, true);
+  j.one_lane = true;
   j.record = history_.add(r);
   w.order->record_op = nullptr;
   if (&target != w.cta) {
@@ -393,6 +394,7 @@ bool Checker::wgmma_operand(Warp& w, const Op& op, const uint32_t* pieces, uint3
   Record r = async_record(make_record(w, op, a.actor, a.kind, 16 * count), a);
   r.stamp = stamp_;
   Judgement j(*this, w, op, r, true);
+  j.one_lane = true;
   j.record = history_.add(r);
   w.order->record_op = nullptr;
   const Cells cells = shared_cells(*w.cta);
@@ -413,6 +415,7 @@ bool Checker::global_range(Warp& w, const Op& op, const Async& a, uint64_t addre
     if (const Allocation* to = grid_.desc.memory->find(address); to && to->device != grid_.desc.device)
       bulk_of(w, static_cast<uint32_t>(a.lane)).far = a.number;
   Judgement j(*this, w, op, r, false);
+  j.one_lane = true;
   // The rows of one box share a record.
   if (o.record_op == &op && o.record_sync == ~a.number && o.record_sub == ~a.agent) {
     j.record = o.record;

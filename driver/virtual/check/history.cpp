@@ -176,24 +176,16 @@ bool History::touch_bytes(uint32_t& write, uint32_t& read, uint32_t first, uint3
   return true;
 }
 
-bool History::touch(const Cells& cells, uint64_t first, uint64_t bytes, int lane, Touch& t) {
-  const uint64_t end = first + bytes;
-  uint64_t at = first;
-  while (at < end) {
-    const uint64_t word = at / 4;
-    const uint32_t low = at % 4, high = static_cast<uint32_t>(std::min<uint64_t>(4, low + (end - at)));
-    uint32_t& write = cells.write[word];
-    uint32_t& read = cells.read[word];
-    const bool fine = low == 0 && high == 4 && !(write & kMany)
-                          ? touch_cell(write, read, lane, t)
-                          : touch_bytes(write, read, low, high, lane, t);
-    if (!fine) {
-      t.conflict_at = at;
-      return false;
-    }
-    at += high - low;
-  }
-  return true;
+// Bytes of one word.
+bool History::touch_word(const Cells& cells, uint64_t at, uint32_t bytes, int lane, Touch& t) {
+  uint32_t& write = cells.write[at / 4];
+  uint32_t& read = cells.read[at / 4];
+  const uint32_t low = at % 4;
+  if (bytes == 4 && !(write & kMany) ? touch_cell(write, read, lane, t)
+                                     : touch_bytes(write, read, low, low + bytes, lane, t))
+    return true;
+  t.conflict_at = at;
+  return false;
 }
 
 namespace {
@@ -212,39 +204,62 @@ bool touch_block(uint32_t* __restrict write, uint32_t* __restrict read, uint32_t
   return true;
 }
 
+constexpr uint32_t kOneLane = 31;  // a shift
+
 }  // namespace
 
+// `count` whole words from `word`, of which each 1 << shift belong to one lane, from `lane`.
 template <bool kWrites>
-bool History::touch_warp(const Cells& cells, uint64_t first, uint32_t bytes, Touch& t) {
-  const uint32_t shift = static_cast<uint32_t>(std::countr_zero(bytes / 4));
-  for (uint32_t block = 0; block < kLanes << shift; block += kBlock) {
-    const uint64_t word = first / 4 + block;
-    const uint32_t lane = block >> shift;
-    uint32_t* const write = cells.write + word;
-    uint32_t* const read = cells.read + word;
-    // The first word of all tells about the others.
-    if (block == 0) {
-      if (!touch(cells, first, 4, 0, t)) return false;
-      if (touch_block<kWrites, 1>(write, read, lane, shift, Known(t))) continue;
-    } else if (touch_block<kWrites, 0>(write, read, lane, shift, Known(t))) {
-      continue;
-    }
-    Known known(t);
-    for (uint32_t i = block == 0 ? 1 : 0; i < kBlock; ++i) {
-      const uint32_t of = lane + (i >> shift);
-      if (known.plain<kWrites>(write[i], read[i], of)) {
-        known.touch<kWrites>(write[i], read[i], of);
+bool History::touch_run(const Cells& cells, uint64_t word, uint64_t count, uint32_t lane, uint32_t shift,
+                        Touch& t) {
+  for (uint64_t begin = 0; begin < count; begin += kBlock) {
+    uint32_t* const write = cells.write + word + begin;
+    uint32_t* const read = cells.read + word + begin;
+    const uint32_t of = lane + static_cast<uint32_t>(begin >> shift);
+    const uint32_t size = static_cast<uint32_t>(std::min<uint64_t>(kBlock, count - begin));
+    uint32_t i = 0;
+    if (size == kBlock) {
+      // The first word of all tells about the others.
+      if (begin == 0) {
+        if (!touch_word(cells, word * 4, 4, static_cast<int>(of), t)) return false;
+        if (touch_block<kWrites, 1>(write, read, of, shift, Known(t))) continue;
+        i = 1;
+      } else if (touch_block<kWrites, 0>(write, read, of, shift, Known(t))) {
         continue;
       }
-      if (!touch(cells, (word + i) * 4, 4, static_cast<int>(of), t)) return false;
+    }
+    Known known(t);
+    for (; i < size; ++i) {
+      const uint32_t mine = of + (i >> shift);
+      if (known.plain<kWrites>(write[i], read[i], mine)) {
+        known.touch<kWrites>(write[i], read[i], mine);
+        continue;
+      }
+      if (!touch_word(cells, (word + begin + i) * 4, 4, static_cast<int>(mine), t)) return false;
       known = Known(t);
     }
   }
   return true;
 }
 
+bool History::touch(const Cells& cells, uint64_t first, uint64_t bytes, int lane, Touch& t) {
+  if ((first | bytes) % 4 == 0 && lane >= 0) {
+    const auto run = t.writes ? &History::touch_run<true> : &History::touch_run<false>;
+    return (this->*run)(cells, first / 4, bytes / 4, static_cast<uint32_t>(lane), kOneLane, t);
+  }
+  const uint64_t end = first + bytes;
+  for (uint64_t at = first; at < end;) {
+    const uint32_t part = static_cast<uint32_t>(std::min(4 - at % 4, end - at));
+    if (!touch_word(cells, at, part, lane, t)) return false;
+    at += part;
+  }
+  return true;
+}
+
 bool History::touch_lanes(const Cells& cells, uint64_t first, uint32_t bytes, Touch& t) {
-  return t.writes ? touch_warp<true>(cells, first, bytes, t) : touch_warp<false>(cells, first, bytes, t);
+  const uint32_t words = bytes / 4, shift = static_cast<uint32_t>(std::countr_zero(words));
+  return t.writes ? touch_run<true>(cells, first / 4, words * kLanes, 0, shift, t)
+                  : touch_run<false>(cells, first / 4, words * kLanes, 0, shift, t);
 }
 
 template <bool kWrites>
@@ -266,7 +281,9 @@ bool History::touch_scattered(const Cells& cells, const std::byte* base, const s
         known.touch<kWrites>(write, read, lane);
         continue;
       }
-      if (!touch(cells, i, whole ? 4 : bytes, static_cast<int>(lane), t)) return false;
+      if (!(whole ? touch_word(cells, i, 4, static_cast<int>(lane), t)
+                  : touch(cells, i, bytes, static_cast<int>(lane), t)))
+        return false;
       known = Known(t);
       if (!whole) break;
     }

@@ -126,8 +126,10 @@ class History {
   bool check_write(uint32_t cell, int lane, Touch& touch);
   bool check_reads(uint32_t cell, int lane, Touch& touch);
   bool add_reader(uint32_t& readers, int lane, Touch& touch);
+  bool touch_word(const Cells& cells, uint64_t at, uint32_t bytes, int lane, Touch& touch);
   template <bool kWrites>
-  bool touch_warp(const Cells& cells, uint64_t first, uint32_t bytes, Touch& touch);
+  bool touch_run(const Cells& cells, uint64_t word, uint64_t count, uint32_t lane, uint32_t shift,
+                 Touch& touch);
   template <bool kWrites>
   bool touch_scattered(const Cells& cells, const std::byte* base, const std::byte* const* host,
                        uint32_t& lanes, uint32_t bytes, Touch& touch);

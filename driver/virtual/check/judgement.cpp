@@ -118,10 +118,6 @@ bool Judgement::compatible(const Record& r) const {
 bool Judgement::ordered(const Record& r, uint32_t lane, int my_lane, bool exact, Holds& holds) {
   const WarpOrder& o = *w.order;
   const bool own_warp = r.cluster == own.cluster && r.agent == o.agent;
-  if (!own_warp)
-    holds = o.parts.empty() ? Holds::everywhere : Holds::here;
-  else if (!is_async_proxy(own.actor))
-    holds = r.sync < o.sync ? Holds::everywhere : Holds::same_lane;
   if (own.actor == Actor::nc_load && r.kind != AccessKind::load && r.grid == own.grid) {
     why = Why::non_coherent;
     return false;
@@ -134,12 +130,21 @@ bool Judgement::ordered(const Record& r, uint32_t lane, int my_lane, bool exact,
     why = Why::unordered;
     return false;
   }
-  if (!is_async_proxy(own.actor) || is_async_proxy(r.actor) || r.actor == Actor::tensormap) return true;
-  if (r.grid != own.grid) return true;  // the end of a grid is a fence
-  if (r.kind == AccessKind::load && !reported(Diagnostic::P6)) return true;
-  if (checker.fenced(o, r, lane, my_lane, shared)) return true;
-  why = Why::no_fence;
-  return false;
+  const bool needs_fence = is_async_proxy(own.actor) && !is_async_proxy(r.actor) &&
+                           r.actor != Actor::tensormap &&
+                           r.grid == own.grid &&  // the end of a grid is a fence
+                           (r.kind != AccessKind::load || reported(Diagnostic::P6));
+  if (needs_fence && !checker.fenced(o, r, lane, my_lane, shared)) {
+    why = Why::no_fence;
+    return false;
+  }
+  const bool any_of_mine = o.parts.empty() || one_lane || (own_warp && r.sync < o.sync && !needs_fence);
+  if (any_of_mine && checker.before(o, r, Component::kEveryLane, my_lane) &&
+      (!needs_fence || checker.fenced(o, r, Component::kEveryLane, my_lane, shared)))
+    holds = Holds::everywhere;
+  else if (own_warp && !needs_fence)
+    holds = Holds::same_lane;
+  return true;
 }
 
 Diagnostic Judgement::diagnose(const Record& r, uint32_t lane) const {

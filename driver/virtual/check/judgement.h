@@ -24,6 +24,7 @@ struct Judgement : Touch {
   const Op& op;
   const Record& own;  // must outlive the judgement
   bool shared;
+  bool one_lane = false;  // the whole access is by one lane
   Why why = Why::unordered;
 
  private:
