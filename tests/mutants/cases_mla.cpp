@@ -1,5 +1,6 @@
-// The MLA kernels. A part walks over several requests, one of them cut in two and one empty, with blocks
-// enough for every ring to lap; 80 heads are two tiles of rows, the second not full.
+// The MLA kernels. A part walks over several requests, one of them cut in two, the first and another empty,
+// with blocks enough for every ring to lap; 72 heads are two tiles of rows, the second with rows of half a
+// warp's.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -26,12 +27,12 @@ uint32_t note(const Notes& notes, const char* name) {
   return static_cast<uint32_t>(notes.at(name));
 }
 
-// Requests of one query token against their keys. The first request is cut in two, the last has a bad page
+// Requests of one query token against their keys. One request is cut in two, the last has a bad page
 // (its keys are zero vectors) or, sparse, a bad key (which is not visible).
 struct Attention {
-  static constexpr int kHeads = 80, kPage = 64;
-  std::vector<int> lengths = {300, 64, 0, 250};
-  int requests = 4, pages = 12, width = 5;  // width: entries of a page table
+  static constexpr int kHeads = 72, kPage = 64;
+  std::vector<int> lengths = {0, 20, 300, 64, 0, 250};
+  int requests = 6, pages = 12, width = 5;  // width: entries of a page table
   double scale = 0.05;
   std::vector<uint16_t> q;                  // bf16 [requests][kHeads][576]
   std::vector<std::vector<double>> tokens;  // of the cache, by slot
@@ -39,7 +40,7 @@ struct Attention {
   std::vector<mla::Row> rows;               // [requests][kHeads]
   std::vector<int32_t> part_begin, pieces;
 
-  static constexpr int kBadRequest = 3, kBadPage = 1, kBadKey = 70;
+  static constexpr int kCut = 2, kBadRequest = 5, kBadPage = 1, kBadKey = 70;
   std::vector<double> zero = std::vector<double>(kWidth, 0);
 
   // `token` makes slot n of the cache and returns its value. second: length of the second request.
@@ -69,7 +70,7 @@ struct Attention {
       const auto piece = [&](int first, int end, int slot, int split) {
         for (const int v : {r, first, end, lengths[r], slot, split, slot < 0 ? 1 : 2, 0}) pieces.push_back(v);
       };
-      if (r == 0) {
+      if (r == kCut) {
         piece(0, 2, 0, 0);
         piece(2, blocks, 1, 1);
       } else {
@@ -111,10 +112,11 @@ std::string check(const Memory& memory, const Attention& a, const Outputs& at, b
     if (!stray.empty()) return "an output" + stray;
   for (size_t row = 0; row < a.rows.size(); ++row) {
     const mla::Row& want = a.rows[row];
-    const bool cut = row < size_t(a.kHeads) && !fused, empty = std::isinf(want.lse);
+    const size_t head = row % a.kHeads;
+    const bool cut = row / a.kHeads == a.kCut && !fused, empty = std::isinf(want.lse);
     double w[2] = {}, got_lse = lse[row];
     if (cut) {
-      const double x[2] = {partial_lse[row], partial_lse[a.kHeads + row]}, top = std::max(x[0], x[1]);
+      const double x[2] = {partial_lse[head], partial_lse[a.kHeads + head]}, top = std::max(x[0], x[1]);
       double sum = 0;
       for (int s = 0; s < 2; ++s) sum += w[s] = std::exp2(x[s] - top);
       got_lse = (top + std::log2(sum)) / kLog2e;
@@ -128,7 +130,7 @@ std::string check(const Memory& memory, const Attention& a, const Outputs& at, b
       double got = mla::bf16_value(bits);
       if (cut) {
         if (bits != 0x7fc0) return fmt::format("row {} is cut, and its output written", row);
-        got = w[0] * partial[row * kLatent + i] + w[1] * partial[(a.kHeads + row) * kLatent + i];
+        got = w[0] * partial[head * kLatent + i] + w[1] * partial[(a.kHeads + head) * kLatent + i];
       }
       if (!(std::fabs(got - want.out[i]) <= want.bound[i]))
         return fmt::format("row {} column {}: {}, expected {}", row, i, got, want.out[i]);
@@ -168,8 +170,8 @@ void add_decode(std::vector<Case>& cases, uint64_t seed, int cluster, bool fused
   const std::initializer_list<const char*> set_up = {"mbar_init_fence", "cluster_barrier", "bar.sync 0;"};
   protocol("key rings", {"SMEM_FULL", "SMEM_EMPTY", "SMEM_ROPE", "release(", "load_next(", "scores_start(",
                          "scores_wait(", "wgmma", "clear_tail("});
-  protocol("p slots", {"SMEM_P_", "write_scales(", "publish_p(", "wait_p(", "release_p(", "softmax_block(",
-                       "wgmma", "ld.shared"});
+  protocol("p slots", {"SMEM_P_", "bar.warp.sync -1; @ mla_decode_output:OUTPUT_STORE", "write_scales(",
+                       "publish_p(", "wait_p(", "release_p(", "softmax_block(", "wgmma", "ld.shared"});
   protocol("q tile", {"SMEM_Q", "named_barrier(1", "fence_async_smem", "wgmma"});
   for (const char* name : {"key rings", "p slots"}) protocol(name, set_up);
   protocol("dependent launch", {"dependency_wait()", "ld.global", "st.global", "tensor_load", "cp.async"});
@@ -195,7 +197,8 @@ void add_decode(std::vector<Case>& cases, uint64_t seed, int cluster, bool fused
     Memory memory(device);
     const uint64_t d_q = memory.input(q), d_qr = memory.input(qr), d_latent = memory.input(*latent),
                    d_rope = memory.input(*rope),
-                   parts = memory.input(fused ? std::vector<int32_t>{0, 1, a->part_begin[1]} : a->part_begin),
+                   parts = memory.input(fused ? std::vector<int32_t>{0, Attention::kCut + 1, a->part_begin[1]}
+                                              : a->part_begin),
                    pieces = memory.input(a->pieces), table = memory.input(a->page_table());
     const Outputs at = outputs(memory, *a);
     const uint64_t arrivals = memory.output(std::vector<int32_t>(4, 0));  // of two tiles
@@ -263,10 +266,13 @@ void add_decode_fp8(std::vector<Case>& cases, uint64_t seed, bool sparse) {
          .protocols = {},
          .problems = {}};
   for (const char* text : {"SMEM_FULL", "SMEM_EMPTY", "SMEM_NEXT", "SMEM_K", "SMEM_VALID", "st.shared",
-                           "wgmma", "fence_async_smem", "mbar_init_fence", "bar.sync 0;"})
+                           "bar.warp.sync -1; @ mla_decode_fp8_producer:HALF", "wgmma", "fence_async_smem",
+                           "mbar_init_fence", "bar.sync 0;"})
     c.protocols.push_back({text, "key slots"});
-  for (const char* text : {"SMEM_P", "SMEM_SCALE", "SMEM_NORM", "SMEM_NEXT", "wgmma", "stmatrix", "ldmatrix",
-                           "mbar_init_fence", "bar.sync 0;", "ld.shared", "st.shared"})
+  for (const char* text :
+       {"SMEM_P", "SMEM_SCALE", "SMEM_NORM", "SMEM_NEXT", "wgmma", "stmatrix", "ldmatrix",
+        "bar.warp.sync -1; @ mla_decode_fp8_scores:", "bar.warp.sync -1; @ mla_decode_fp8_output:",
+        "mbar_init_fence", "bar.sync 0;", "ld.shared", "st.shared"})
     c.protocols.push_back({text, "p slots"});
   for (const char* text : {"SMEM_Q", "named_barrier", "fence_async_smem", "wgmma", "cp.async"})
     c.protocols.push_back({text, "q tile"});

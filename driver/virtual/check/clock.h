@@ -22,8 +22,8 @@ struct Component {
 
   static constexpr uint32_t kEveryLane = 32;  // asks for all lanes of the access
   bool covers(uint32_t at_sync, uint32_t at_sub, uint32_t lane) const {
-    return at_sync <= sync ||
-           (at_sync == sync + 1 && lane != kEveryLane && (mask >> lane & 1) && at_sub <= sub);
+    if (at_sync <= sync) return true;
+    return at_sync == sync + 1 && at_sub <= sub && (lane == kEveryLane ? mask == ~0u : mask >> lane & 1);
   }
   // The masks' union with the later `sub` may cover a little too much where two parts of a warp release
   // apart: a race may be missed there, none is invented.
