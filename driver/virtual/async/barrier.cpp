@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cstring>
 
 #include "driver/virtual/check/checker.h"
 #include "driver/virtual/exec/decode.h"
@@ -91,6 +92,7 @@ void arrive_if_whole(Warp& warp, NamedBarrier& b) {
 }
 
 bool is_uniform(const uint32_t* values, uint32_t lanes) {
+  if (std::memcmp(values, values + 1, (kLanes - 1) * sizeof *values) == 0) return true;
   const uint32_t first = values[std::countr_zero(lanes)];
   uint32_t differ = 0;
   for (uint32_t i = 0; i < kLanes; ++i) differ |= lanes >> i & 1 ? values[i] ^ first : 0;

@@ -55,6 +55,18 @@ Record Checker::make_record(Warp& w, const Op& op, Actor actor, AccessKind kind,
   return r;
 }
 
+Record Checker::generic_record(Warp& w, const Op& op, const Access& access) {
+  Record r =
+      make_record(w, op, access.non_coherent ? Actor::nc_load : Actor::generic, access.kind, access.size);
+  r.strong = access.order != Order::weak || access.kind == AccessKind::atomic;
+  r.scope = access.scope;
+  if (r.strong && access.kind != AccessKind::load) {
+    r.agent = w.order->strong_agent;
+    r.sync = ++w.order->strong_writes;
+  }
+  return r;
+}
+
 Cells Checker::shared_cells(const Cta& cta) {
   CtaOrder& c = ctas_[cta.rank];
   return {c.write.data(), c.read.data()};
@@ -190,8 +202,7 @@ bool Checker::enter(Warp& w, const Op& op, int lane, Cta& target, const Record& 
 
 bool Checker::judge_shared(Judgement& j, Cta& target, uint32_t offset, uint32_t bytes, int lane) {
   if (hits_mbarrier(j.w, j.op, lane, target, offset, bytes, j.own)) return false;
-  if (history_.touch(shared_cells(target), offset, bytes, lane, j)) return true;
-  return j.report(history_, fmt::format("shared memory at {:#x} of CTA rank {}", j.conflict_at, target.rank));
+  return history_.touch(shared_cells(target), offset, bytes, lane, j) || report_shared(j, target);
 }
 
 bool Checker::judge_global(Judgement& j, uint64_t address, uint64_t bytes, int lane) {
@@ -199,10 +210,18 @@ bool Checker::judge_global(Judgement& j, uint64_t address, uint64_t bytes, int l
   if (!a || a->base == grid_.params) return true;
   GlobalHistory& g = GlobalHistory::get();
   // Words are counted from the allocation's base; ranges never leave it here.
-  if (g.history().touch(g.cells(*a), address - a->base, std::min(bytes, a->end() - address), lane, j))
-    return true;
-  return j.report(g.history(), fmt::format("global memory at {:#x} (byte {} of allocation {})",
-                                           a->base + j.conflict_at, j.conflict_at, a->id));
+  return g.history().touch(g.cells(*a), address - a->base, std::min(bytes, a->end() - address), lane, j) ||
+         report_global(j, *a);
+}
+
+bool Checker::report_shared(Judgement& j, const Cta& target) {
+  return j.report(history_, fmt::format("shared memory at {:#x} of CTA rank {}", j.conflict_at, target.rank));
+}
+
+bool Checker::report_global(Judgement& j, const Allocation& a) {
+  return j.report(GlobalHistory::get().history(),
+                  fmt::format("global memory at {:#x} (byte {} of allocation {})", a.base + j.conflict_at,
+                              j.conflict_at, a.id));
 }
 
 // The lanes of a contiguous access in steps of `step` bytes.
@@ -216,16 +235,7 @@ static bool touch_parts(History& history, const Cells& cells, uint64_t base, uin
 bool Checker::generic(Warp& w, const Op& op, uint32_t lanes, const LaneAccess& at, const Access& access) {
   using Where = LaneAccess::Where;
   if (at.where == Where::local || at.where == Where::constant) return true;
-  Record r =
-      make_record(w, op, access.non_coherent ? Actor::nc_load : Actor::generic, access.kind, access.size);
-  r.strong = access.order != Order::weak || access.kind == AccessKind::atomic;
-  r.scope = access.scope;
   WarpOrder& o = *w.order;
-  if (r.strong && access.kind != AccessKind::load) {
-    r.agent = o.strong_agent;
-    r.sync = ++o.strong_writes;
-    o.record_op = nullptr;
-  }
   const int first = std::countr_zero(lanes);
   const bool global = at.where == Where::global;
   if (!global) keep_small();
@@ -233,11 +243,13 @@ bool Checker::generic(Warp& w, const Op& op, uint32_t lanes, const LaneAccess& a
   if (global) lock = std::unique_lock(GlobalHistory::get().lock());
   History& history = global ? GlobalHistory::get().history() : history_;
   // An instruction that repeats within an epoch shares its record.
-  if (o.record_op == &op && o.record_sync == o.sync && o.record_sub == o.sub) {
-    r.stamp = history.of(o.record << 5).stamp;
-  } else {
+  const bool repeats =
+      o.record_op == &op && o.record_in == &history && o.record_sync == o.sync && o.record_sub == o.sub;
+  const Record r = repeats ? history.of(o.record << 5) : generic_record(w, op, access);
+  if (!repeats) {
     o.record = history.add(r);
     o.record_op = r.agent == o.agent ? &op : nullptr;
+    o.record_in = &history;
     o.record_sync = o.sync;
     o.record_sub = o.sub;
   }
@@ -256,22 +268,35 @@ bool Checker::generic(Warp& w, const Op& op, uint32_t lanes, const LaneAccess& a
     if (global) {
       const Allocation* a = grid_.desc.memory->find(base);
       if (!a || a->base == grid_.params) return true;
-      GlobalHistory& g = GlobalHistory::get();
-      const Cells cells = g.cells(*a);
-      const bool fine = by_words ? history.touch_lanes(cells, base - a->base, access.size, j)
-                                 : touch_parts(history, cells, base - a->base, total, step, access.size, j);
-      if (!fine)
-        return j.report(history, fmt::format("global memory at {:#x} (byte {} of allocation {})",
-                                             a->base + j.conflict_at, j.conflict_at, a->id));
-      return true;
+      const Cells cells = GlobalHistory::get().cells(*a);
+      return (by_words ? history.touch_lanes(cells, base - a->base, access.size, j)
+                       : touch_parts(history, cells, base - a->base, total, step, access.size, j)) ||
+             report_global(j, *a);
     }
     if (hits_mbarrier(w, op, first, *target, static_cast<uint32_t>(base), total, r)) return false;
     const Cells cells = shared_cells(*target);
-    if (!(by_words ? history.touch_lanes(cells, base, access.size, j)
-                   : touch_parts(history, cells, base, total, step, access.size, j)))
-      return j.report(history,
-                      fmt::format("shared memory at {:#x} of CTA rank {}", j.conflict_at, target->rank));
+    return (by_words ? history.touch_lanes(cells, base, access.size, j)
+                     : touch_parts(history, cells, base, total, step, access.size, j)) ||
+           report_shared(j, *target);
+  }
+
+  // All in one place, and no mbarriers near.
+  const auto touch_each = [&](const Cells& cells, const std::byte* base, auto&& report) {
+    while (!history.touch_each(cells, base, at.host, lanes, access.size, j))
+      if (!report()) return false;
     return true;
+  };
+  if (at.low && global) {
+    const Allocation* a = grid_.desc.memory->find(reinterpret_cast<uint64_t>(at.low));
+    if (!a || a->base == grid_.params) return true;
+    return touch_each(GlobalHistory::get().cells(*a), reinterpret_cast<const std::byte*>(a->base),
+                      [&] { return report_global(j, *a); });
+  }
+  if (at.low && at.where == Where::shared) {
+    const uint64_t low = static_cast<uint64_t>(at.low - w.cta->smem);
+    const CtaOrder& c = ctas_[w.cta->rank];
+    if (low >= c.mbarriers_high || low + at.span <= c.mbarriers_low)
+      return touch_each(shared_cells(*w.cta), w.cta->smem, [&] { return report_shared(j, *w.cta); });
   }
 
   // Of lanes that touch one word, the last stands for all: the first is the one that signals alone, as a
@@ -335,6 +360,7 @@ bool Checker::shared_range(Warp& w, const Op& op, const Async& a, Cta& target, u
   Record r = async_record(make_record(w, op, a.actor, a.kind, bytes), a);
   r.stamp = stamp();
   Judgement j(*this, w, op, r, true);
+  j.one_lane = true;
   j.record = history_.add(r);
   w.order->record_op = nullptr;
   if (&target != w.cta) {
@@ -368,6 +394,7 @@ bool Checker::wgmma_operand(Warp& w, const Op& op, const uint32_t* pieces, uint3
   Record r = async_record(make_record(w, op, a.actor, a.kind, 16 * count), a);
   r.stamp = stamp_;
   Judgement j(*this, w, op, r, true);
+  j.one_lane = true;
   j.record = history_.add(r);
   w.order->record_op = nullptr;
   const Cells cells = shared_cells(*w.cta);
@@ -388,6 +415,7 @@ bool Checker::global_range(Warp& w, const Op& op, const Async& a, uint64_t addre
     if (const Allocation* to = grid_.desc.memory->find(address); to && to->device != grid_.desc.device)
       bulk_of(w, static_cast<uint32_t>(a.lane)).far = a.number;
   Judgement j(*this, w, op, r, false);
+  j.one_lane = true;
   // The rows of one box share a record.
   if (o.record_op == &op && o.record_sync == ~a.number && o.record_sub == ~a.agent) {
     j.record = o.record;

@@ -79,6 +79,7 @@ struct WarpOrder {
 
   // The latest record of this warp: an instruction that repeats within one epoch shares it.
   const Op* record_op = nullptr;
+  const History* record_in = nullptr;
   uint32_t record = 0, record_sync = 0, record_sub = 0;
 };
 
@@ -224,9 +225,12 @@ class Checker {
   std::shared_ptr<const Clock> released(Warp& w, uint32_t lanes);
   bool includes(Scope scope, uint32_t cluster, int cta, int device, const Warp& w) const;
   Record make_record(Warp& w, const Op& op, Actor actor, AccessKind kind, uint32_t size);
+  Record generic_record(Warp& w, const Op& op, const Access& access);
   Site site_of_arrival(const Arrival& a, const char* action) const;
   bool judge_shared(struct Judgement& j, Cta& target, uint32_t offset, uint32_t bytes, int lane);
   bool judge_global(struct Judgement& j, uint64_t address, uint64_t bytes, int lane);
+  bool report_shared(Judgement& j, const Cta& target);
+  bool report_global(Judgement& j, const Allocation& a);
   bool hits_mbarrier(Warp& w, const Op& op, int lane, Cta& target, uint32_t offset, uint32_t bytes,
                      const Record& r);
   Cta* owner(const Warp& w, const std::byte* host) const;

@@ -20,8 +20,10 @@ namespace ptxops::virt {
 struct Component {
   uint32_t sync = 0, sub = 0, mask = 0;
 
+  static constexpr uint32_t kEveryLane = 32;  // asks for all lanes of the access
   bool covers(uint32_t at_sync, uint32_t at_sub, uint32_t lane) const {
-    return at_sync <= sync || (at_sync == sync + 1 && (mask >> lane & 1) && at_sub <= sub);
+    if (at_sync <= sync) return true;
+    return at_sync == sync + 1 && at_sub <= sub && (lane == kEveryLane ? mask == ~0u : mask >> lane & 1);
   }
   bool includes(const Component& o) const {
     return o.sync < sync || (o.sync == sync && o.sub <= sub && !(o.mask & ~mask));

@@ -1,8 +1,38 @@
 #include "driver/virtual/check/history.h"
 
 #include <algorithm>
+#include <bit>
 
 namespace ptxops::virt {
+
+// What a touch remembers: a copy, which the compiler keeps in registers between words.
+struct Known {
+  explicit Known(const Touch& t)
+      : record(t.record), first(t.fine_[0]), second(t.fine_[1]), own(t.fine_own_), from(t.from_), to(t.to_) {}
+
+  // Is the record of the cell known to be ordered before this access by `lane`?
+  bool fine(uint32_t cell, uint32_t lane) const {
+    const uint32_t r = cell >> 5;
+    return (r == 0) | (r == record) | (r == first) | (r == second) | (cell == (own << 5 | lane));
+  }
+  // Is it a word as most are: nobody's, or only of accesses that were found fine before?
+  template <bool kWrites>
+  bool plain(uint32_t write, uint32_t read, uint32_t lane) const {
+    if constexpr (kWrites) return fine(write, lane) & fine(read, lane);
+    return fine(write, lane) & ((read == 0) | ((read & History::kMany ? read : read & ~31u) == from));
+  }
+  // Touches such a word.
+  template <bool kWrites>
+  void touch(uint32_t& write, uint32_t& read, uint32_t lane) const {
+    const uint32_t mine = record << 5 | lane;
+    if constexpr (kWrites)
+      write = mine, read = 0;
+    else
+      read = (read == 0) | (to == 0) ? mine : to;
+  }
+
+  uint32_t record, first, second, own, from, to;
+};
 
 void History::clear() {
   records_.assign(1, Record{});
@@ -12,14 +42,20 @@ void History::clear() {
 }
 
 bool History::is_fine(uint32_t cell, bool exact, int lane, Touch& t) {
-  if (cell >> 5 == t.fine_record_ || cell >> 5 == t.record) return true;
-  bool any_lane = false;
-  if (!t.ordered(records_[cell >> 5], cell & 31, lane, exact, any_lane)) {
+  if (Known(t).fine(cell, static_cast<uint32_t>(lane))) return true;
+  auto holds = Touch::Holds::here;
+  if (!t.ordered(records_[cell >> 5], cell & 31, lane, exact, holds)) {
     t.conflict = cell;
     t.conflict_lane = lane;
     return false;
   }
-  if (any_lane && !t.tolerated) t.fine_record_ = cell >> 5;
+  if (t.tolerated) return true;
+  if (holds == Touch::Holds::everywhere) {
+    t.fine_[1] = t.fine_[0];
+    t.fine_[0] = cell >> 5;
+  } else if (holds == Touch::Holds::same_lane) {
+    t.fine_own_ = cell >> 5;
+  }
   return true;
 }
 
@@ -54,9 +90,9 @@ bool History::add_reader(uint32_t& readers, int lane, Touch& t) {
   std::vector<uint32_t> keep;
   const auto consider = [&](uint32_t reader) {
     if (reader >> 5 == t.record) return true;
-    bool any_lane = false;
+    auto holds = Touch::Holds::here;
     t.tolerated = false;
-    const bool fine = t.ordered(records_[reader >> 5], reader & 31, lane, false, any_lane);
+    const bool fine = t.ordered(records_[reader >> 5], reader & 31, lane, false, holds);
     if (fine && !t.tolerated) return true;
     if (!fine && records_[reader >> 5].kind != AccessKind::load) {
       t.conflict = reader;
@@ -140,48 +176,125 @@ bool History::touch_bytes(uint32_t& write, uint32_t& read, uint32_t first, uint3
   return true;
 }
 
-bool History::touch(const Cells& cells, uint64_t first, uint64_t bytes, int lane, Touch& t) {
-  const uint64_t end = first + bytes;
-  uint64_t at = first;
-  while (at < end) {
-    const uint64_t word = at / 4;
-    const uint32_t low = at % 4, high = static_cast<uint32_t>(std::min<uint64_t>(4, low + (end - at)));
-    uint32_t& write = cells.write[word];
-    uint32_t& read = cells.read[word];
-    const bool fine = low == 0 && high == 4 && !(write & kMany)
-                          ? touch_cell(write, read, lane, t)
-                          : touch_bytes(write, read, low, high, lane, t);
-    if (!fine) {
-      t.conflict_at = at;
-      return false;
+// Bytes of one word.
+bool History::touch_word(const Cells& cells, uint64_t at, uint32_t bytes, int lane, Touch& t) {
+  uint32_t& write = cells.write[at / 4];
+  uint32_t& read = cells.read[at / 4];
+  const uint32_t low = at % 4;
+  if (bytes == 4 && !(write & kMany) ? touch_cell(write, read, lane, t)
+                                     : touch_bytes(write, read, low, low + bytes, lane, t))
+    return true;
+  t.conflict_at = at;
+  return false;
+}
+
+namespace {
+
+constexpr uint32_t kBlock = 32;  // words
+
+// Touches words [kFirst, kBlock), of which each 1 << shift belong to one lane, if all of them are plain.
+template <bool kWrites, uint32_t kFirst>
+bool touch_block(uint32_t* __restrict write, uint32_t* __restrict read, uint32_t lane, uint32_t shift,
+                 const Known known) {
+  uint32_t odd = 0;
+  for (uint32_t i = kFirst; i < kBlock; ++i)
+    odd |= known.plain<kWrites>(write[i], read[i], lane + (i >> shift)) ? 0u : 1u;
+  if (odd) return false;
+  for (uint32_t i = kFirst; i < kBlock; ++i) known.touch<kWrites>(write[i], read[i], lane + (i >> shift));
+  return true;
+}
+
+constexpr uint32_t kOneLane = 31;  // a shift
+
+}  // namespace
+
+// `count` whole words from `word`, of which each 1 << shift belong to one lane, from `lane`.
+template <bool kWrites>
+bool History::touch_run(const Cells& cells, uint64_t word, uint64_t count, uint32_t lane, uint32_t shift,
+                        Touch& t) {
+  for (uint64_t begin = 0; begin < count; begin += kBlock) {
+    uint32_t* const write = cells.write + word + begin;
+    uint32_t* const read = cells.read + word + begin;
+    const uint32_t of = lane + static_cast<uint32_t>(begin >> shift);
+    const uint32_t size = static_cast<uint32_t>(std::min<uint64_t>(kBlock, count - begin));
+    uint32_t i = 0;
+    if (size == kBlock) {
+      // The first word of all tells about the others.
+      if (begin == 0) {
+        if (!touch_word(cells, word * 4, 4, static_cast<int>(of), t)) return false;
+        if (touch_block<kWrites, 1>(write, read, of, shift, Known(t))) continue;
+        i = 1;
+      } else if (touch_block<kWrites, 0>(write, read, of, shift, Known(t))) {
+        continue;
+      }
     }
-    at += high - low;
+    Known known(t);
+    for (; i < size; ++i) {
+      const uint32_t mine = of + (i >> shift);
+      if (known.plain<kWrites>(write[i], read[i], mine)) {
+        known.touch<kWrites>(write[i], read[i], mine);
+        continue;
+      }
+      if (!touch_word(cells, (word + begin + i) * 4, 4, static_cast<int>(mine), t)) return false;
+      known = Known(t);
+    }
+  }
+  return true;
+}
+
+bool History::touch(const Cells& cells, uint64_t first, uint64_t bytes, int lane, Touch& t) {
+  if ((first | bytes) % 4 == 0 && lane >= 0) {
+    const auto run = t.writes ? &History::touch_run<true> : &History::touch_run<false>;
+    return (this->*run)(cells, first / 4, bytes / 4, static_cast<uint32_t>(lane), kOneLane, t);
+  }
+  const uint64_t end = first + bytes;
+  for (uint64_t at = first; at < end;) {
+    const uint32_t part = static_cast<uint32_t>(std::min(4 - at % 4, end - at));
+    if (!touch_word(cells, at, part, lane, t)) return false;
+    at += part;
   }
   return true;
 }
 
 bool History::touch_lanes(const Cells& cells, uint64_t first, uint32_t bytes, Touch& t) {
-  const uint32_t words = bytes / 4;
-  uint32_t* write = cells.write + first / 4;
-  uint32_t* read = cells.read + first / 4;
-  for (uint32_t lane = 0; lane < kLanes; ++lane) {
-    const uint32_t own = cell(t.record, static_cast<int>(lane));
-    for (uint32_t k = 0; k < words; ++k, ++write, ++read) {
-      const uint32_t w = *write, r = *read;
-      const bool fine = w == 0 || (!(w & kMany) && (w >> 5 == t.fine_record_ || w >> 5 == t.record));
-      // What most words are: nobody, or only accesses that were found fine, before.
-      if (fine && t.writes && !t.tolerated && (r == 0 || (!(r & kMany) && r >> 5 == t.fine_record_))) {
-        *write = own;
-        *read = 0;
-      } else if (fine && !t.writes && (r == 0 || ((r & kMany ? r : r & ~31u) == t.from_ && t.to_ == 0))) {
-        *read = own;
-      } else if (const uint64_t at = first + (uint64_t{lane} * words + k) * 4;
-                 !touch(cells, at, 4, static_cast<int>(lane), t)) {
-        return false;
+  const uint32_t words = bytes / 4, shift = static_cast<uint32_t>(std::countr_zero(words));
+  return t.writes ? touch_run<true>(cells, first / 4, words * kLanes, 0, shift, t)
+                  : touch_run<false>(cells, first / 4, words * kLanes, 0, shift, t);
+}
+
+template <bool kWrites>
+bool History::touch_scattered(const Cells& cells, const std::byte* base, const std::byte* const* host,
+                              uint32_t& lanes, uint32_t bytes, Touch& t) {
+  const auto last_of = [](uint32_t set) { return 31 - static_cast<uint32_t>(std::countl_zero(set)); };
+  Known known(t);
+  while (lanes) {
+    const uint32_t lane = last_of(lanes);
+    const std::byte* at = host[lane];
+    do lanes &= ~(1u << last_of(lanes));
+    while (lanes && host[last_of(lanes)] == at);
+    const uint64_t first = static_cast<uint64_t>(at - base);
+    for (uint64_t i = first; i < first + bytes; i += 4) {
+      const bool whole = (first | bytes) % 4 == 0;
+      uint32_t& write = cells.write[i / 4];
+      uint32_t& read = cells.read[i / 4];
+      if (whole && known.plain<kWrites>(write, read, lane)) {
+        known.touch<kWrites>(write, read, lane);
+        continue;
       }
+      if (!(whole ? touch_word(cells, i, 4, static_cast<int>(lane), t)
+                  : touch(cells, i, bytes, static_cast<int>(lane), t)))
+        return false;
+      known = Known(t);
+      if (!whole) break;
     }
   }
   return true;
+}
+
+bool History::touch_each(const Cells& cells, const std::byte* base, const std::byte* const* host,
+                         uint32_t& lanes, uint32_t bytes, Touch& t) {
+  return t.writes ? touch_scattered<true>(cells, base, host, lanes, bytes, t)
+                  : touch_scattered<false>(cells, base, host, lanes, bytes, t);
 }
 
 uint32_t History::written(const Cells& cells, uint64_t first, uint64_t bytes) const {

@@ -53,12 +53,15 @@ struct Cells {
 };
 
 class History;
+struct Known;
 
 // One access in progress: what it asks of older ones, and what it remembers between words.
 struct Touch {
+  // For which other lanes an answer holds: for none, for each lane that touches its own words again, for all.
+  enum class Holds : uint8_t { here, same_lane, everywhere };
   // May `record` (by `lane`) come before this access (by `my_lane`)? `exact`: `lane` is the lane that touched
-  // the very word. `any_lane` is set where the answer is the same for all lanes of the record.
-  virtual bool ordered(const Record& record, uint32_t lane, int my_lane, bool exact, bool& any_lane) = 0;
+  // the very word.
+  virtual bool ordered(const Record& record, uint32_t lane, int my_lane, bool exact, Holds& holds) = 0;
   virtual ~Touch() = default;
 
   uint32_t record = 0;  // number of this access's own record
@@ -72,8 +75,10 @@ struct Touch {
 
  private:
   friend class History;
+  friend struct Known;
   uint32_t fine_read_ = 0;        // set found ordered
-  uint32_t fine_record_ = 0;      // record found ordered for all its lanes
+  uint32_t fine_[2] = {};         // records found ordered for all their lanes, the latest first
+  uint32_t fine_own_ = 0;         // record found ordered for each lane's own words
   uint32_t from_ = ~0u, to_ = 0;  // transition of readers
 };
 
@@ -96,9 +101,15 @@ class History {
   // older access is not ordered before it (touch.conflict).
   bool touch(const Cells& cells, uint64_t first, uint64_t bytes, int lane, Touch& touch);
 
-  // The same by all lanes of a warp at once, each `bytes` (a multiple of 4) behind the one before, from a
-  // multiple of 4.
+  // The same by all lanes of a warp at once, each `bytes` (a power of two, at least 4) behind the one before,
+  // from a multiple of 4.
   bool touch_lanes(const Cells& cells, uint64_t first, uint32_t bytes, Touch& touch);
+
+  // The same by each of `lanes`, the last first, for `bytes` at its host address; cells count from `base`. Of
+  // neighbouring lanes that touch the same, the last stands for all: the first is the one that signals alone,
+  // as a rule. What is left of `lanes` behind a conflict has not been touched.
+  bool touch_each(const Cells& cells, const std::byte* base, const std::byte* const* host, uint32_t& lanes,
+                  uint32_t bytes, Touch& touch);
 
   // A record of a write in [first, first + bytes), or 0.
   uint32_t written(const Cells& cells, uint64_t first, uint64_t bytes) const;
@@ -115,6 +126,13 @@ class History {
   bool check_write(uint32_t cell, int lane, Touch& touch);
   bool check_reads(uint32_t cell, int lane, Touch& touch);
   bool add_reader(uint32_t& readers, int lane, Touch& touch);
+  bool touch_word(const Cells& cells, uint64_t at, uint32_t bytes, int lane, Touch& touch);
+  template <bool kWrites>
+  bool touch_run(const Cells& cells, uint64_t word, uint64_t count, uint32_t lane, uint32_t shift,
+                 Touch& touch);
+  template <bool kWrites>
+  bool touch_scattered(const Cells& cells, const std::byte* base, const std::byte* const* host,
+                       uint32_t& lanes, uint32_t bytes, Touch& touch);
   bool touch_cell(uint32_t& write, uint32_t& read, int lane, Touch& touch);
   bool touch_bytes(uint32_t& write, uint32_t& read, uint32_t first, uint32_t last, int lane, Touch& touch);
 

@@ -62,11 +62,6 @@ bool is_polled(const Code& code, uint32_t line) {
   return false;
 }
 
-// Does the component cover the record whichever lane it was?
-bool covers_all_lanes(const Component* k, const Record& r) {
-  return k && (r.sync <= k->sync || (r.sync == k->sync + 1 && k->mask == kAllLanes && r.sub <= k->sub));
-}
-
 // What should stand between the two.
 std::string missing_text(Diagnostic id, const Record& earlier, const Record& later) {
   using enum Diagnostic;
@@ -121,17 +116,9 @@ bool Judgement::compatible(const Record& r) const {
                                 (is_async_proxy(r.actor) || is_async_proxy(own.actor)));
 }
 
-bool Judgement::ordered(const Record& r, uint32_t lane, int my_lane, bool exact, bool& any_lane) {
+bool Judgement::ordered(const Record& r, uint32_t lane, int my_lane, bool exact, Holds& holds) {
   const WarpOrder& o = *w.order;
   const bool own_warp = r.cluster == own.cluster && r.agent == o.agent;
-  const bool crosses = is_async_proxy(own.actor) && !is_async_proxy(r.actor) && r.actor != Actor::tensormap;
-  any_lane = !own_warp && o.parts.empty();
-  if (any_lane && r.grid == own.grid) {
-    const Clock* seen = r.cluster == own.cluster ? &o.clock : o.clock.of_cluster(r.cluster);
-    any_lane =
-        seen && covers_all_lanes(seen->seen.find(r.agent), r) &&
-        (!crosses || covers_all_lanes((shared ? seen->fenced_shared : seen->fenced_global).find(r.agent), r));
-  }
   if (own.actor == Actor::nc_load && r.kind != AccessKind::load && r.grid == own.grid) {
     why = Why::non_coherent;
     return false;
@@ -144,13 +131,22 @@ bool Judgement::ordered(const Record& r, uint32_t lane, int my_lane, bool exact,
     why = Why::unordered;
     return false;
   }
-  if (!crosses) return true;
-  if (r.grid != own.grid) return true;  // the end of a grid is a fence
-  if (r.kind == AccessKind::load && !reported(Diagnostic::P6)) return true;
-  if (own.actor == Actor::wgmma && r.actor == Actor::cp_async && !reported(Diagnostic::P1C)) return true;
-  if (checker.fenced(o, r, lane, my_lane, shared)) return true;
-  why = Why::no_fence;
-  return false;
+  const bool needs_fence =
+      is_async_proxy(own.actor) && !is_async_proxy(r.actor) && r.actor != Actor::tensormap &&
+      r.grid == own.grid &&  // the end of a grid is a fence
+      (r.kind != AccessKind::load || reported(Diagnostic::P6)) &&
+      !(own.actor == Actor::wgmma && r.actor == Actor::cp_async && !reported(Diagnostic::P1C));
+  if (needs_fence && !checker.fenced(o, r, lane, my_lane, shared)) {
+    why = Why::no_fence;
+    return false;
+  }
+  const bool any_of_mine = o.parts.empty() || one_lane || (own_warp && r.sync < o.sync && !needs_fence);
+  if (any_of_mine && checker.before(o, r, Component::kEveryLane, my_lane) &&
+      (!needs_fence || checker.fenced(o, r, Component::kEveryLane, my_lane, shared)))
+    holds = Holds::everywhere;
+  else if (own_warp && !needs_fence)
+    holds = Holds::same_lane;
+  return true;
 }
 
 Diagnostic Judgement::diagnose(const Record& r, uint32_t lane) const {

@@ -11,7 +11,7 @@ struct Judgement : Touch {
     writes = own.kind != AccessKind::load;
   }
 
-  bool ordered(const Record& r, uint32_t lane, int my_lane, bool exact, bool& any_lane) override;
+  bool ordered(const Record& r, uint32_t lane, int my_lane, bool exact, Holds& holds) override;
 
   // Records the finding of this touch's conflict, with `where` naming the place. Pedantic rules that are off
   // are no conflicts in the first place.
@@ -22,8 +22,9 @@ struct Judgement : Touch {
   Checker& checker;
   Warp& w;
   const Op& op;
-  Record own;
+  const Record& own;  // must outlive the judgement
   bool shared;
+  bool one_lane = false;  // the whole access is by one lane
   Why why = Why::unordered;
 
  private:

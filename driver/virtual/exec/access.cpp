@@ -230,6 +230,7 @@ namespace {
 
 bool resolve_each(Warp& w, const Op& op, uint32_t lanes, const uint64_t* base, int64_t displacement,
                   const Access& access, LaneAccess& out) {
+  out.low = nullptr;
   for (uint32_t rest = lanes; rest; rest &= rest - 1) {
     const int lane = __builtin_ctz(rest);
     out.host[lane] = resolve(w, op, lane, base[lane] + displacement, access);
@@ -238,11 +239,26 @@ bool resolve_each(Warp& w, const Op& op, uint32_t lanes, const uint64_t* base, i
   return true;
 }
 
+// Lanes that lie so near each other have their written bits looked at together.
+constexpr uint64_t kNear = 4096;
+
+// Have all bytes of the access and between its lanes been written? Only asked of lanes near each other.
+bool span_written(const Allocation& a, const LaneAccess& at) {
+  return at.span <= kNear && first_unwritten(a, reinterpret_cast<uint64_t>(at.low), at.span) == at.span;
+}
+bool span_written(const Cta& cta, const LaneAccess& at) {
+  return at.span <= kNear && shadow_first_clear(cta.smem_shadow.get(),
+                                                static_cast<uint64_t>(at.low - cta.smem), at.span) == at.span;
+}
+
 // Written bits of a global access whose lanes all lie in `a`.
 bool judge_global(Warp& w, const Op& op, uint32_t lanes, const Allocation& a, const Access& access,
                   const LaneAccess& at) {
   if (!a.shadow) return true;
-  if (level_of(w) == CheckLevel::full && access.kind != AccessKind::store) {
+  const bool reads = level_of(w) == CheckLevel::full && access.kind != AccessKind::store;
+  if (access.kind == AccessKind::load && !reads) return true;
+  if ((reads || !at.contiguous) && span_written(a, at)) return true;
+  if (reads) {
     for (uint32_t rest = lanes; rest; rest &= rest - 1) {
       const int lane = __builtin_ctz(rest);
       const uint64_t address = reinterpret_cast<uint64_t>(at.host[lane]);
@@ -312,7 +328,10 @@ bool resolve_lanes_shared(Warp& w, const Op& op, uint32_t lanes, const uint64_t*
     return resolve_each(w, op, lanes, base, displacement, access, out);
   }
   if (level_of(w) == CheckLevel::off || !target->smem_shadow) return true;
-  if (level_of(w) == CheckLevel::full && access.kind != AccessKind::store) {
+  const bool reads = level_of(w) == CheckLevel::full && access.kind != AccessKind::store;
+  if (access.kind == AccessKind::load && !reads) return true;
+  if ((reads || !out.contiguous) && span_written(*target, out)) return true;
+  if (reads) {
     for (uint32_t rest = lanes; rest; rest &= rest - 1) {
       const int lane = __builtin_ctz(rest);
       if (!judge_shared(w, op, lane, *target, static_cast<uint32_t>(out.host[lane] - target->smem), access))
@@ -401,6 +420,8 @@ namespace {
 uint32_t bank_passes(uint32_t lanes, const LaneAccess& access) {
   const uint32_t words = access.size <= 4 ? 1 : access.size / 4;
   if (access.contiguous) return words;
+  if (words == 1 && access.low && reinterpret_cast<uint64_t>(access.low) % 4 + access.span <= 128)
+    return 1;  // 32 words in a row are as many banks
   const uint32_t group = kLanes / words;
   uint32_t passes = 0;
   for (uint32_t begin = 0; begin < kLanes; begin += group) {

@@ -52,6 +52,10 @@ struct LaneAccess {
   Where where = Where::mixed;  // remote: shared memory of another CTA of the cluster
   bool contiguous = false;     // all 32 lanes, each one access behind the one before
   uint32_t size = 0;
+  // The bytes from the lowest resolved one to the highest, where all lie in one allocation or in one CTA's
+  // shared memory; else nullptr.
+  const std::byte* low = nullptr;
+  uint64_t span = 0;
 };
 
 // Resolves base[lane] + displacement for every lane of `lanes` at once; false after recording a fault.

@@ -1,5 +1,6 @@
 #include "driver/virtual/exec/lane_check.h"
 
+#include <algorithm>
 #include <cstring>
 
 #undef HWY_TARGET_INCLUDE
@@ -16,17 +17,22 @@ namespace HWY_NAMESPACE {
 bool check(const uint64_t* HWY_RESTRICT base, uint32_t lanes, uint32_t size, const LaneCheck& c,
            LaneAccess& out) {
   alignas(64) uint64_t address[kLanes];
-  uint64_t bad = 0, scatter = 0;
+  uint64_t bad = 0, scatter = 0, low = ~uint64_t{0}, high = 0;
   const uint64_t first = base[0] + c.displacement;
   for (uint32_t i = 0; i < kLanes; ++i) {
     const uint64_t a = base[i] + c.displacement;
     address[i] = a + c.to_host;
     const uint64_t fails = (a - c.low > c.limit ? ~uint64_t{0} : uint64_t{0}) | (a & c.alignment_mask);
-    bad |= fails & (uint64_t{0} - (lanes >> i & 1));
+    const uint64_t active = uint64_t{0} - (lanes >> i & 1);
+    bad |= fails & active;
+    low = std::min(low, address[i] | ~active);
+    high = std::max(high, address[i] & active);
     scatter |= (a - first) ^ (uint64_t{i} * size);
   }
   std::memcpy(out.host, address, sizeof address);
   out.contiguous = scatter == 0 && lanes == kAllLanes;
+  out.low = reinterpret_cast<const std::byte*>(low);
+  out.span = high - low + size;
   return bad == 0;
 }
 

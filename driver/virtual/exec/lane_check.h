@@ -16,8 +16,8 @@ struct LaneCheck {
   uint64_t to_host = 0;  // host address = a + to_host
 };
 
-// Fills out.host (all 32 entries, inactive ones with garbage) and out.contiguous; true when every lane of
-// `lanes` passes.
+// Fills out.host (all 32 entries, inactive ones with garbage), contiguous, low and span; true when every lane
+// of `lanes` passes.
 bool check_lanes(const uint64_t* base, uint32_t lanes, uint32_t size, const LaneCheck& check,
                  LaneAccess& out);
 

@@ -25,6 +25,14 @@ inline void shadow_mark(uint8_t* shadow, uint64_t first, uint64_t count) {
 inline uint64_t shadow_first_clear(const uint8_t* shadow, uint64_t first, uint64_t count) {
   for (uint64_t i = 0; i < count;) {
     const uint64_t at = first + i;
+    if (at % 64 == 0 && count - i >= 64) {
+      uint64_t bits;
+      std::memcpy(&bits, shadow + at / 8, sizeof bits);
+      if (bits == ~uint64_t{0}) {
+        i += 64;
+        continue;
+      }
+    }
     if (at % 8 == 0 && shadow[at / 8] == 0xFF) {
       i += 8;
       continue;
