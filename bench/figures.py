@@ -125,6 +125,23 @@ class Bench:
         share = lambda part: 100 * score[part] / score["mutants"]
         return share("right"), f"of {score['mutants']}; results alone {share('results'):.1f}"
 
+    @functools.lru_cache(maxsize=None)
+    def tested(self, program, test):
+        """What a test on the virtual device records: {property: value}."""
+        with tempfile.NamedTemporaryFile("r", suffix=".json") as record:
+            run = subprocess.run([self.program(program), f"--gtest_filter={test}", f"--gtest_output=json:{record.name}"],
+                                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                                 env={**os.environ, "PTXOPS_DRIVER": "virtual", "PTXOPS_QUIET": "1"})
+            if run.returncode or not (text := record.read()):
+                raise Unmeasured(run.stdout.strip()[-300:])
+        tests = [test for suite in json.loads(text)["testsuites"] for test in suite["testsuite"]]
+        if len(tests) != 1:
+            raise Unmeasured(f"{program} has {len(tests)} tests '{test}', expected 1")
+        return tests[0]
+
+    def accuracy(self, program, test, measure):
+        return float(self.tested(program, test + ".IsAsExactAsABf16ReferenceWithFp32Softmax")[measure])
+
     def ptxas_of_wheel(self):
         found = glob.glob(str(ROOT / ".venv/lib/python*/site-packages/nvidia/cuda_nvcc/bin/ptxas"))
         if not found:
@@ -204,6 +221,13 @@ FIGURES = [
     Figure("the same: waits, proxy fences, wgmma, bytes, deadlock", "%", "counted", ">=", 100,
            lambda b: b.killed("certain")),
 ]
+for kernel, test in {"MLA decode": ("ops_mla_decode_test", "MlaDecode"),
+                     "MLA decode, FP8 cache": ("ptx_mla_decode_fp8_test", "MlaDecodeFp8")}.items():
+    FIGURES += [
+        Figure(f"{kernel}: {name}, of that of BF16 with FP32 softmax", "x", "counted", "<=", 1,
+               lambda b, test=test, measure=measure: b.accuracy(*test, measure))
+        for name, measure in {"rms error of an element": "rms", "cosine distance": "cosine"}.items()
+    ]
 
 
 def number(value):
