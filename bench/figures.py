@@ -125,6 +125,12 @@ class Bench:
         share = lambda part: 100 * score[part] / score["mutants"]
         return share("right"), f"of {score['mutants']}; results alone {share('results'):.1f}"
 
+    def ptxas_of_wheel(self):
+        found = glob.glob(str(ROOT / ".venv/lib/python*/site-packages/nvidia/cuda_nvcc/bin/ptxas"))
+        if not found:
+            raise Unmeasured("the wheel nvidia-cuda-nvcc-cu12 is not in .venv; ./dev figures installs it")
+        return found[0]
+
     @functools.lru_cache(maxsize=None)
     def tested(self, program, test):
         """What a test on the virtual device records: {property: value}."""
@@ -141,12 +147,6 @@ class Bench:
 
     def accuracy(self, program, test, measure):
         return float(self.tested(program, test + ".IsAsExactAsABf16ReferenceWithFp32Softmax")[measure])
-
-    def ptxas_of_wheel(self):
-        found = glob.glob(str(ROOT / ".venv/lib/python*/site-packages/nvidia/cuda_nvcc/bin/ptxas"))
-        if not found:
-            raise Unmeasured("the wheel nvidia-cuda-nvcc-cu12 is not in .venv; ./dev figures installs it")
-        return found[0]
 
     def fuzz_minutes(self):
         """CPU time of the fuzzer that has run least; a finding not followed by a clean run leaves no figure."""
@@ -178,6 +178,13 @@ class Figure:
 
     def reached(self, value):
         return {"<=": value <= self.target, "<": value < self.target, ">=": value >= self.target}[self.relation]
+
+
+def accuracies(kernel, program, suite):
+    """Errors against FP64, in those of an unfused implementation."""
+    return [Figure(f"{kernel}: {name}, of that of BF16 with FP32 softmax", "x", "counted", "<=", 1,
+                   lambda b, measure=measure: b.accuracy(program, suite, measure))
+            for name, measure in {"rms error of an element": "rms", "cosine distance": "cosine"}.items()]
 
 
 # tests/fuzz/fuzz.py runs them.
@@ -212,6 +219,8 @@ FIGURES = [
            lambda b: b.main_job("full")[0] / b.main_job()[0]),
     Figure("fuzzers: CPU time of the one that ran least", "min", "CPU", ">=", 60, lambda b: b.fuzz_minutes()),
     Figure("./dev test from a fresh clone", "min", "CPU", "<", 20, lambda b: b.test_seconds() / 60),
+    *accuracies("MLA decode", "ops_mla_decode_test", "MlaDecode"),
+    *accuracies("MLA decode, FP8 cache", "ptx_mla_decode_fp8_test", "MlaDecodeFp8"),
     Figure("configurations with a spill or advisory, ptxas 13.0", "", "counted", "<=", 0,
            lambda b: b.dirty_configurations(None, "13.0")),
     Figure("configurations with a spill or advisory, ptxas 12.9", "", "counted", "<=", 0,
@@ -221,13 +230,6 @@ FIGURES = [
     Figure("the same: waits, proxy fences, wgmma, bytes, deadlock", "%", "counted", ">=", 100,
            lambda b: b.killed("certain")),
 ]
-for kernel, test in {"MLA decode": ("ops_mla_decode_test", "MlaDecode"),
-                     "MLA decode, FP8 cache": ("ptx_mla_decode_fp8_test", "MlaDecodeFp8")}.items():
-    FIGURES += [
-        Figure(f"{kernel}: {name}, of that of BF16 with FP32 softmax", "x", "counted", "<=", 1,
-               lambda b, test=test, measure=measure: b.accuracy(*test, measure))
-        for name, measure in {"rms error of an element": "rms", "cosine distance": "cosine"}.items()
-    ]
 
 
 def number(value):
