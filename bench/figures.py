@@ -131,6 +131,23 @@ class Bench:
             raise Unmeasured("the wheel nvidia-cuda-nvcc-cu12 is not in .venv; ./dev figures installs it")
         return found[0]
 
+    @functools.lru_cache(maxsize=None)
+    def tested(self, program, test):
+        """What a test on the virtual device records: {property: value}."""
+        with tempfile.NamedTemporaryFile("r", suffix=".json") as record:
+            run = subprocess.run([self.program(program), f"--gtest_filter={test}", f"--gtest_output=json:{record.name}"],
+                                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                                 env={**os.environ, "PTXOPS_DRIVER": "virtual", "PTXOPS_QUIET": "1"})
+            if run.returncode or not (text := record.read()):
+                raise Unmeasured(run.stdout.strip()[-300:])
+        tests = [test for suite in json.loads(text)["testsuites"] for test in suite["testsuite"]]
+        if len(tests) != 1:
+            raise Unmeasured(f"{program} has {len(tests)} tests '{test}', expected 1")
+        return tests[0]
+
+    def accuracy(self, program, test, measure):
+        return float(self.tested(program, test + ".IsAsExactAsABf16ReferenceWithFp32Softmax")[measure])
+
     def fuzz_minutes(self):
         """CPU time of the fuzzer that has run least; a finding not followed by a clean run leaves no figure."""
         runs = [line.split() for line in (ROOT / "tests/fuzz/hours.txt").read_text().splitlines() if line[0] != "#"]
@@ -161,6 +178,13 @@ class Figure:
 
     def reached(self, value):
         return {"<=": value <= self.target, "<": value < self.target, ">=": value >= self.target}[self.relation]
+
+
+def accuracies(kernel, program, suite):
+    """Errors against FP64, in those of an unfused implementation."""
+    return [Figure(f"{kernel}: {name}, of that of BF16 with FP32 softmax", "x", "counted", "<=", 1,
+                   lambda b, measure=measure: b.accuracy(program, suite, measure))
+            for name, measure in {"rms error of an element": "rms", "cosine distance": "cosine"}.items()]
 
 
 # tests/fuzz/fuzz.py runs them.
@@ -195,6 +219,8 @@ FIGURES = [
            lambda b: b.main_job("full")[0] / b.main_job()[0]),
     Figure("fuzzers: CPU time of the one that ran least", "min", "CPU", ">=", 60, lambda b: b.fuzz_minutes()),
     Figure("./dev test from a fresh clone", "min", "CPU", "<", 20, lambda b: b.test_seconds() / 60),
+    *accuracies("MLA decode", "ops_mla_decode_test", "MlaDecode"),
+    *accuracies("MLA decode, FP8 cache", "ptx_mla_decode_fp8_test", "MlaDecodeFp8"),
     Figure("configurations with a spill or advisory, ptxas 13.0", "", "counted", "<=", 0,
            lambda b: b.dirty_configurations(None, "13.0")),
     Figure("configurations with a spill or advisory, ptxas 12.9", "", "counted", "<=", 0,

@@ -2,11 +2,14 @@
 commands name what there is, and every environment variable the code reads is documented."""
 import pathlib
 import re
+import subprocess
+import sys
 import unittest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
 PROGRAMS = {"c": "ops/examples/first_gemm.c", "python": "python/examples/first_gemm.py"}
+KERNEL_TOOL = sys.argv.pop(1) if len(sys.argv) > 1 and not sys.argv[1].startswith("-") else None
 SOURCES = ("driver", "ops", "autotune", "bench", "python", "tests")
 
 
@@ -18,7 +21,24 @@ class Readme(unittest.TestCase):
     def test_programs_are_the_files(self):
         for language, file in PROGRAMS.items():
             with self.subTest(file):
-                self.assertEqual(code_blocks(README, language), [(ROOT / file).read_text()])
+                program, *excerpts = code_blocks(README, language)
+                self.assertEqual(program, (ROOT / file).read_text())
+                others = [other.read_text() for other in (ROOT / file).parent.iterdir()]
+                for excerpt in excerpts:  # of a function's body
+                    indented = "".join("  " + line if line.strip() else line for line in excerpt.splitlines(True))
+                    self.assertTrue(any(indented in other for other in others), excerpt)
+
+    @unittest.skipUnless(KERNEL_TOOL, "the path of ptxops-kernel was not given")
+    def test_table_of_mla_decode(self):
+        rows = re.findall(r"^\| `(mla_decode\w*)` \| \d.*\n", README, re.M)
+        self.assertGreaterEqual(rows, ["mla_decode", "mla_decode_fp8"])
+        for kernel in rows:
+            head = subprocess.run([KERNEL_TOOL, "head", kernel], stdout=subprocess.PIPE, text=True, check=True).stdout
+            legal = re.search(r"^legal +(\d+)", head, re.M)[1]
+            smem, tensor, shared = (re.search(rf"^note +{note} = (.*)$", head, re.M)[1]
+                                    for note in ("smem_bytes", "tensor_clocks", "smem_clocks"))
+            row = rf"^\| `{kernel}` \| {legal} \| [^|]+ \| {smem} \| {tensor} \| {shared} \|$"
+            self.assertTrue(re.search(row, README, re.M), f"README.md has no row {row}")
 
     def test_relative_links_exist(self):
         readmes = [p for p in ROOT.glob("**/README.md") if not {"build", ".venv"} & set(p.relative_to(ROOT).parts)]

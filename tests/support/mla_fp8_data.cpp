@@ -119,8 +119,10 @@ std::vector<double> Data::query(int request, int row) const {
 // Every output within the bound of BF16 arithmetic, and all of them together as close as BF16 arithmetic with
 // FP32 sums comes: 5 % for the tensor core's truncating sums and ex2.approx; with few rows chance has its
 // share.
-std::string Data::difference(const std::vector<double>& out, const std::vector<double>& lse) const {
-  double error = 0, reference_error = 0;
+std::string Data::difference(const std::vector<double>& out, const std::vector<double>& lse,
+                             Accuracy* against_framework) const {
+  Accuracy accuracy;
+  double error = 0;
   for (int request = 0; request < requests; ++request)
     for (int row = 0; row < rows; ++row) {
       const std::string place = "request " + std::to_string(request) + " row " + std::to_string(row) + ": ";
@@ -129,26 +131,30 @@ std::string Data::difference(const std::vector<double>& out, const std::vector<d
       const std::vector<double> x = query(request, row);
       const Row want = exact(x, keys, scale, row_sink);
       const std::vector<double> bf16 = in_bf16(x, keys, scale, row_sink);
+      std::vector<double> framework;
+      if (against_framework) framework = in_framework(x, keys, scale);
       const size_t index = size_t(request) * rows + row;
       for (size_t i = 0; i < kLatent; ++i) {
         const double have = out[index * kLatent + i], d = std::fabs(have - want.out[i]);
         if (!(d <= want.bound[i]))
           return place + "column " + std::to_string(i) + ": " + std::to_string(have) + ", expected " +
                  std::to_string(want.out[i]) + " +- " + std::to_string(want.bound[i]);
-        error += d * d;
-        reference_error += (bf16[i] - want.out[i]) * (bf16[i] - want.out[i]);
+        error = std::max(error, d);
+        accuracy.add(want.out[i], have, bf16[i]);
+        if (against_framework) against_framework->add(want.out[i], have, framework[i]);
       }
       if (keys.empty() ? lse[index] != kInf : !(std::fabs(lse[index] - want.lse) <= want.lse_bound))
         return place + "LSE " + std::to_string(lse[index]) + ", expected " + std::to_string(want.lse);
     }
-  const double ratio = std::sqrt(error / reference_error), most = 1.05 + 1 / std::sqrt(requests * rows);
+  const double ratio = accuracy.rms(), most = 1.05 + 1 / std::sqrt(requests * rows);
   if (error > 0 && !(ratio <= most))
     return "error is " + std::to_string(ratio) + " of BF16 arithmetic's, expected at most " +
            std::to_string(most);
   return {};
 }
 
-std::string Data::difference(const std::vector<uint16_t>& out, const std::vector<float>& lse) const {
+std::string Data::difference(const std::vector<uint16_t>& out, const std::vector<float>& lse,
+                             Accuracy* against_framework) const {
   std::vector<double> wide(size_t(requests) * rows * kLatent), natural(size_t(requests) * rows);
   for (int request = 0; request < requests; ++request)
     for (int row = 0; row < rows; ++row) {
@@ -158,7 +164,7 @@ std::string Data::difference(const std::vector<uint16_t>& out, const std::vector
       natural[index] = lse[lse_at(request, row)] * (p.base2 ? std::log(2.0) : 1);
       if (p.empty_minus_inf && std::isinf(natural[index])) natural[index] = -natural[index];
     }
-  return difference(wide, natural);
+  return difference(wide, natural, against_framework);
 }
 
 Cut::Cut(const Data& data, int splits, int parts)

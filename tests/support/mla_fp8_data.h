@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "tests/support/accuracy.h"
 #include "tests/support/mla_model.h"
 
 namespace ptxops::test::mla {
@@ -44,11 +45,13 @@ struct Data {
   int length(int request) const;              // clamped
 
   // How rows of all requests differ from the exact ones, empty: they do not. out [requests][rows][512], lse
-  // natural
-  // (+inf: no key).
-  std::string difference(const std::vector<double>& out, const std::vector<double>& lse) const;
+  // natural (+inf: no key). `against_framework`, where given, compares with in_framework: no sinks, no empty
+  // row.
+  std::string difference(const std::vector<double>& out, const std::vector<double>& lse,
+                         Accuracy* against_framework = nullptr) const;
   // The same of a kernel's output and LSE as they lie in memory.
-  std::string difference(const std::vector<uint16_t>& out, const std::vector<float>& lse) const;
+  std::string difference(const std::vector<uint16_t>& out, const std::vector<float>& lse,
+                         Accuracy* against_framework = nullptr) const;
 
  private:
   std::vector<const std::vector<double>*> visible(int request, int row) const;

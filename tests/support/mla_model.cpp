@@ -137,4 +137,23 @@ std::vector<double> in_bf16(const std::vector<double>& q, const std::vector<cons
   return out;
 }
 
+std::vector<double> in_framework(const std::vector<double>& q,
+                                 const std::vector<const std::vector<double>*>& keys, double scale) {
+  const auto rounded = [](double x) { return static_cast<float>(bf16_value(to_bf16(x))); };
+  std::vector<float> p, sums(kLatent, 0);
+  for (const auto* key : keys) {
+    float sum = 0;
+    for (int i = 0; i < kWidth; ++i) sum += static_cast<float>(q[i]) * rounded((*key)[i]);
+    p.push_back(sum * static_cast<float>(scale));
+  }
+  const float top = *std::max_element(p.begin(), p.end());
+  float l = 0;
+  for (float& v : p) l += v = std::exp(v - top);
+  for (size_t k = 0; k < keys.size(); ++k)
+    for (int i = 0; i < kLatent; ++i) sums[i] += rounded(p[k] / l) * rounded((*keys[k])[i]);
+  std::vector<double> out(kLatent);
+  for (int i = 0; i < kLatent; ++i) out[i] = rounded(sums[i]);
+  return out;
+}
+
 }  // namespace ptxops::test::mla

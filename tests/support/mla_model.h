@@ -30,5 +30,9 @@ Row exact(const std::vector<double>& q, const std::vector<const std::vector<doub
 // Keys and probabilities rounded to BF16, sums in FP32, output rounded to BF16.
 std::vector<double> in_bf16(const std::vector<double>& q, const std::vector<const std::vector<double>*>& keys,
                             double scale, double sink);
+// What a framework does without a fused kernel, at least one key: scores and softmax in FP32, its result
+// rounded to BF16, the product in FP32, rounded to BF16.
+std::vector<double> in_framework(const std::vector<double>& q,
+                                 const std::vector<const std::vector<double>*>& keys, double scale);
 
 }  // namespace ptxops::test::mla
