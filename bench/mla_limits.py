@@ -58,7 +58,7 @@ PASSES = r"[HQ]GMMA|LDSM|STSM|LDS|STS|LDG|UTMALDG|SYNCS\.ARRIVE"
 TAIL_AND_TABLES = r"STS|LDG"
 LOADS = r"UTMALDG|SYNCS\.ARRIVE\.TRANS64$"  # the latter announces their bytes
 
-DENSE = Kernel("mla_decode", {"TYPE": 0, "PAGE": 64, "CLUSTER": 1}, BLOCK_BYTES, [
+DENSE = Kernel("mla_decode", {"TYPE": 0, "PAGE": 64, "CLUSTER": 1, "FUSED": 0}, BLOCK_BYTES, [
     Role("scores", r"HGMMA\.64x64x16", 4, 1, "scores"),
     Role("output", r"HGMMA\.64x256x16", 6, 0, "output", f"{TAIL_AND_TABLES}|{LOADS}"),
     # Counted alike, though only one of the two loads the rope.

@@ -12,7 +12,8 @@ template <class T>
 inline constexpr bool is_handle =
     std::is_same_v<T, CUcontext> || std::is_same_v<T, CUmodule> || std::is_same_v<T, CUfunction> ||
     std::is_same_v<T, CUlibrary> || std::is_same_v<T, CUkernel> || std::is_same_v<T, CUevent> ||
-    std::is_same_v<T, CUstream> || std::is_same_v<T, CUmemoryPool>;
+    std::is_same_v<T, CUstream> || std::is_same_v<T, CUmemoryPool> || std::is_same_v<T, CUgraph> ||
+    std::is_same_v<T, CUgraphNode> || std::is_same_v<T, CUgraphExec>;
 
 inline const char* const kNames[] = {
     "",        "k",         "spin",       "bytes",          "fault",        "table",

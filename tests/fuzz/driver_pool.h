@@ -29,6 +29,9 @@ class Pool {
     if constexpr (std::is_same_v<Handle, CUevent>) return events_;
     if constexpr (std::is_same_v<Handle, CUstream>) return streams_;
     if constexpr (std::is_same_v<Handle, CUmemoryPool>) return pools_;
+    if constexpr (std::is_same_v<Handle, CUgraph>) return graphs_;
+    if constexpr (std::is_same_v<Handle, CUgraphNode>) return nodes_;
+    if constexpr (std::is_same_v<Handle, CUgraphExec>) return execs_;
   }
 
   template <class Handle>
@@ -93,6 +96,9 @@ class Pool {
   std::vector<CUevent> events_;
   std::vector<CUstream> streams_;
   std::vector<CUmemoryPool> pools_;
+  std::vector<CUgraph> graphs_;
+  std::vector<CUgraphNode> nodes_;
+  std::vector<CUgraphExec> execs_;
   std::vector<CUdeviceptr> addresses_;
   std::deque<std::unique_ptr<std::byte[]>> blocks_;
 };

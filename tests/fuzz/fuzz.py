@@ -131,7 +131,7 @@ def prepare(name, build, work):
             write(seeds, path.read_bytes())
     command = [str(build / "bin" / f"fuzz_{name}"), f"-max_len={LIMITS[name]}", f"-timeout={WALL_SECONDS}",
                f"-rss_limit_mb={RESIDENT_MIB}", f"-malloc_limit_mb={RESIDENT_MIB // 2}", "-print_final_stats=1",
-               f"-artifact_prefix={artefacts}/", str(corpus), str(seeds)]
+               "-print_funcs=0", f"-artifact_prefix={artefacts}/", str(corpus), str(seeds)]
     if name in TEXT:
         dictionary(seeds, work / "words.dict")
         command.insert(1, f"-dict={work / 'words.dict'}")

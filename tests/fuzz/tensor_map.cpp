@@ -115,10 +115,7 @@ struct Device {
   CUdeviceptr map = 0, program = 0, data = 0;
 
   static void must(CUresult result, const char* what) {
-    if (result == CUDA_SUCCESS) return;
-    std::string text(driver().last_report(nullptr, 0) + 1, '\0');
-    driver().last_report(text.data(), text.size());
-    FUZZ_CHECK(!"the driver refused", what + (": " + text));
+    FUZZ_CHECK(result == CUDA_SUCCESS, what + (": " + driver().report()));
   }
   void open(const std::string& text) {
     const Driver& cuda = driver();

@@ -1,6 +1,8 @@
 #include "driver/virtual/api/runtime.h"
 
 #include "driver/virtual/api/capture.h"
+#include "driver/virtual/check/diagnostic.h"
+#include "driver/virtual/exec/access.h"
 
 namespace ptxops::virt {
 
@@ -20,6 +22,8 @@ void Runtime::initialise() {
   try {
     const Profile profile = profile_from_environment();
     const int count = device_count_from_environment();
+    // Each throws where its variable is malformed: now, not when a kernel's finding first asks.
+    check_level(), schedule_seed(), reported(Diagnostic::M1);
     memory_ = std::make_unique<Memory>(count);
     for (int i = 0; i < count; ++i) {
       auto device = std::make_unique<Device>();

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <condition_variable>
 #include <deque>
+#include <exception>
 #include <mutex>
 #include <thread>
 
@@ -88,21 +89,34 @@ void Work::launch() {
   }
   std::deque<WorkPtr> list{shared_from_this()};
   pending = &list;
+  std::exception_ptr error;
   while (!list.empty()) {
     const WorkPtr work = std::move(list.front());
     list.pop_front();
-    work->run();
+    try {
+      work->run();
+    } catch (...) {
+      if (!error) error = std::current_exception();
+    }
   }
   pending = nullptr;
+  if (error) std::rethrow_exception(error);
 }
 
 // The body goes with its run: what it holds (its context, say) may hold this unit, as the last one of a
 // stream.
 void Work::run() {
-  if (const Body body = std::move(body_))
-    body(*this);
-  else
+  const Body body = std::move(body_);
+  if (!body) {
     finish(0);
+    return;
+  }
+  try {
+    body(*this);
+  } catch (...) {
+    if (!finished()) finish(0);
+    throw;
+  }
 }
 
 void Work::finish(double seconds) {

@@ -21,7 +21,9 @@ class Work : public std::enable_shared_from_this<Work> {
 
   // Creates a unit that starts once `after` (null entries ignored) are finished and release() has been
   // called. `body` may be empty: the unit finishes at once. Otherwise it, or what it starts, calls finish()
-  // exactly once.
+  // exactly once. A body that throws has started nothing that would: its unit is finished, what waits for it
+  // runs, and an inline body's exception comes out of the call that started it, release() or finish(). On a
+  // thread of the pool nobody could catch it: the process ends.
   static WorkPtr create(Place place, Body body, const std::vector<WorkPtr>& after);
   // Separate from create() because an inline body may run within this call: hold no lock that bodies need.
   void release();

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <fstream>
 #include <iterator>
@@ -73,15 +74,29 @@ std::string who(const Site& s) {
   return text;
 }
 
+// Bytes of the UTF-8 sequence that `s` begins with; 0: none.
+size_t utf8_length(std::string_view s) {
+  const auto byte = [&](size_t i) { return static_cast<unsigned char>(s[i]); };
+  const size_t length = byte(0) < 0x80 ? 1 : byte(0) < 0xC2 ? 0 : byte(0) < 0xE0 ? 2 : byte(0) < 0xF0 ? 3 : 4;
+  if (length > s.size() || byte(0) > 0xF4) return 0;
+  for (size_t i = 1; i < length; ++i)
+    if ((byte(i) & 0xC0) != 0x80) return 0;
+  return length;
+}
+
+// A source line may hold any bytes; what is not UTF-8 is taken as Latin-1.
 std::string quoted(std::string_view s) {
   std::string out = "\"";
-  for (const char c : s) {
+  while (!s.empty()) {
+    const char c = s.front();
+    const size_t length = utf8_length(s);
     if (c == '"' || c == '\\')
       (out += '\\') += c;
-    else if (static_cast<unsigned char>(c) < 0x20)
+    else if (length == 0 || static_cast<unsigned char>(c) < 0x20)
       out += fmt::format("\\u{:04x}", static_cast<unsigned char>(c));
     else
-      out += c;
+      out += s.substr(0, length);
+    s.remove_prefix(std::max<size_t>(length, 1));
   }
   return out += '"';
 }

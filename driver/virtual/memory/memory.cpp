@@ -11,6 +11,7 @@
 #include <deque>
 #include <map>
 #include <mutex>
+#include <shared_mutex>
 #include <stdexcept>
 #include <vector>
 
@@ -82,10 +83,9 @@ struct Memory::Impl {
   std::map<uint64_t, Allocation*> live, dead;  // by base
   std::deque<Allocation*> dead_order;
   uint32_t next_id = 1;
-  // Registered host ranges, sorted; replaced as a whole, old versions kept for readers in flight.
-  using Registered = std::vector<const Allocation*>;
-  std::atomic<const Registered*> registered{nullptr};
-  std::vector<std::unique_ptr<Registered>> registered_versions;
+  // Registered host ranges, sorted. A lock of its own: kernels look here, for addresses outside the arena.
+  std::vector<const Allocation*> registered;
+  std::shared_mutex registered_mutex;
 
   Arena& arena(int device) { return arenas[device == kHostDevice ? devices : device]; }
   uint8_t* shadow_of(uint64_t address) { return shadow + (address - base) / 8; }
@@ -337,38 +337,32 @@ const Allocation* Memory::register_host(void* pointer, uint64_t size) {
   if (next != m.live.begin() && std::prev(next)->second->end() > at) return nullptr;
   Allocation* a = m.new_record();
   m.publish(a, at, size, kHostDevice, "registered host", false);
-  const Impl::Registered* old = m.registered.load(std::memory_order_relaxed);
-  auto fresh = std::make_unique<Impl::Registered>(old ? *old : Impl::Registered{});
-  fresh->insert(std::lower_bound(fresh->begin(), fresh->end(), at,
-                                 [](const Allocation* x, uint64_t b) { return x->base < b; }),
-                a);
-  m.registered.store(fresh.get(), std::memory_order_release);
-  m.registered_versions.push_back(std::move(fresh));
+  std::lock_guard registered_lock(m.registered_mutex);
+  m.registered.insert(std::lower_bound(m.registered.begin(), m.registered.end(), at,
+                                       [](const Allocation* x, uint64_t b) { return x->base < b; }),
+                      a);
   return a;
 }
 
 bool Memory::unregister_host(uint64_t base) {
   std::lock_guard lock(impl_->mutex);
   Impl& m = *impl_;
-  const Impl::Registered* old = m.registered.load(std::memory_order_relaxed);
-  if (!old) return false;
-  auto fresh = std::make_unique<Impl::Registered>(*old);
-  auto it = std::find_if(fresh->begin(), fresh->end(), [&](const Allocation* a) { return a->base == base; });
-  if (it == fresh->end()) return false;
+  std::lock_guard registered_lock(m.registered_mutex);
+  auto it = std::find_if(m.registered.begin(), m.registered.end(),
+                         [&](const Allocation* a) { return a->base == base; });
+  if (it == m.registered.end()) return false;
+  m.registered.erase(it);
   Allocation* a = m.live.at(base);
-  fresh->erase(it);
-  m.registered.store(fresh.get(), std::memory_order_release);
-  m.registered_versions.push_back(std::move(fresh));
   m.retire(a);
   return true;
 }
 
 const Allocation* Memory::find_registered(uint64_t address) const {
-  const Impl::Registered* all = impl_->registered.load(std::memory_order_acquire);
-  if (!all) return nullptr;
-  auto it = std::upper_bound(all->begin(), all->end(), address,
+  std::shared_lock lock(impl_->registered_mutex);
+  const auto& all = impl_->registered;
+  auto it = std::upper_bound(all.begin(), all.end(), address,
                              [](uint64_t b, const Allocation* x) { return b < x->base; });
-  if (it == all->begin()) return nullptr;
+  if (it == all.begin()) return nullptr;
   const Allocation* a = *std::prev(it);
   return address - a->base < a->size ? a : nullptr;
 }

@@ -53,6 +53,47 @@ TEST_F(Memory, CopiesBetweenHostAddressesThatWrapAroundAreRefused) {
   EXPECT_EQ(a, b);
 }
 
+// Offsets and pitches whose product or sum passes 64 bits, and null with an offset.
+TEST_F(Memory, BoxesThatWrapAroundAreRefused) {
+  const CUdeviceptr p = allocate(4096);
+  std::vector<uint8_t> host(4096);
+  CUDA_MEMCPY3D c{};
+  c.srcMemoryType = CU_MEMORYTYPE_HOST, c.srcHost = host.data();
+  c.dstMemoryType = CU_MEMORYTYPE_DEVICE, c.dstDevice = p;
+  c.WidthInBytes = 16, c.Height = 4, c.Depth = 2;
+  c.srcPitch = c.dstPitch = 16;
+  c.srcHeight = c.dstHeight = 4;
+  EXPECT_CUDA(cuda().cuMemcpy3D_v2(&c));
+  CUDA_MEMCPY3D bad = c;
+  bad.dstHeight = 3;
+  EXPECT_REFUSED(cuda().cuMemcpy3D_v2(&bad), CUDA_ERROR_INVALID_VALUE,
+                 "destination pitch of slices: expected at least the 64 bytes of one, got 48");
+  bad = c;
+  bad.dstPitch = uint64_t{1} << 62, bad.dstHeight = 1, bad.Depth = 1;  // 3 * 2^62 + 16, and as one too small
+  EXPECT_REFUSED(cuda().cuMemcpy3D_v2(&bad), CUDA_ERROR_INVALID_VALUE, "past the end");
+  bad = c;
+  bad.dstPitch = uint64_t{1} << 63, bad.Height = 3, bad.Depth = 1;  // 2 * 2^63 is 0
+  EXPECT_REFUSED(cuda().cuMemcpy3D_v2(&bad), CUDA_ERROR_INVALID_VALUE, "past the end");
+  bad = c;
+  bad.srcHost = nullptr, bad.srcXInBytes = 4096;
+  EXPECT_EQ(cuda().cuMemcpy3D_v2(&bad), CUDA_ERROR_INVALID_VALUE);
+  CUDA_MEMCPY2D two{};
+  two.srcMemoryType = CU_MEMORYTYPE_HOST, two.srcXInBytes = 8;
+  two.dstMemoryType = CU_MEMORYTYPE_DEVICE, two.dstDevice = p;
+  two.WidthInBytes = 8, two.Height = 1, two.srcPitch = two.dstPitch = 64;
+  EXPECT_EQ(cuda().cuMemcpy2D_v2(&two), CUDA_ERROR_INVALID_VALUE) << "null with an offset";
+  EXPECT_REFUSED(cuda().cuMemsetD32_v2(p, 0, (uint64_t{1} << 62) + 1), CUDA_ERROR_INVALID_VALUE,
+                 "memset of 4611686018427387905 elements of 4 bytes");
+}
+
+// With unified addressing, what was device memory is not taken for the host's.
+TEST_F(Memory, FreedMemoryIsNoHostMemory) {
+  const CUdeviceptr p = allocate(64), freed = allocate(64);
+  ASSERT_CUDA(cuda().cuMemFree_v2(freed));
+  EXPECT_REFUSED(cuda().cuMemcpy(p, freed, 64), CUDA_ERROR_INVALID_VALUE, "has been freed");
+  EXPECT_REFUSED(cuda().cuMemcpy(freed, p, 64), CUDA_ERROR_INVALID_VALUE, "has been freed");
+}
+
 TEST_F(Memory, FreshMemoryIsNaNAndStaysNeverWrittenWhenCopied) {
   const CUdeviceptr a = allocate(64), b = allocate(64);
   EXPECT_EQ(download(a, 64), std::vector<uint8_t>(64, 0xFF));
@@ -215,6 +256,15 @@ TEST_F(Memory, StreamOrderedAllocationAndPools) {
   ASSERT_CUDA(cuda().cuMemPoolCreate(&pool, &props));
   EXPECT_REFUSED(cuda().cuMemAllocFromPoolAsync(&p, 1001, pool, nullptr), CUDA_ERROR_OUT_OF_MEMORY,
                  "pool of 1000");
+  // A size that wraps the sum around must not fit, nor a refused one count as used.
+  EXPECT_CUDA(cuda().cuMemAllocFromPoolAsync(&p, 100, pool, nullptr));
+  EXPECT_REFUSED(cuda().cuMemAllocFromPoolAsync(&p, SIZE_MAX - 50, pool, nullptr), CUDA_ERROR_OUT_OF_MEMORY,
+                 "pool of 1000 with 100 in use");
+  cuuint64_t high = 0;
+  EXPECT_CUDA(cuda().cuMemPoolGetAttribute(pool, CU_MEMPOOL_ATTR_USED_MEM_HIGH, &high));
+  EXPECT_EQ(high, 100u);
+  EXPECT_CUDA(cuda().cuMemFreeAsync(p, nullptr));
+  EXPECT_CUDA(cuda().cuCtxSynchronize());
   EXPECT_CUDA(cuda().cuMemAllocFromPoolAsync(&p, 1000, pool, nullptr));
   EXPECT_CUDA(cuda().cuMemFreeAsync(p, nullptr));
   EXPECT_CUDA(cuda().cuCtxSynchronize());

@@ -1,7 +1,6 @@
-// The virtual driver loaded with dlopen, one member for each function it implements.
+// The virtual driver in tests: checks of its calls, a context for a test, a process of its own.
 #pragma once
 
-#include <dlfcn.h>
 #include <gtest/gtest.h>
 #include <unistd.h>
 
@@ -10,48 +9,17 @@
 #include <string>
 #include <vector>
 
-#include "driver/abi/functions.h"
+#include "tests/support/virtual_driver.h"
 
 namespace ptxops::virt::test {
 
 using namespace ptxops::abi;
 
-struct Cuda {
-#define PTXOPS_FN(name, symbol, version, streams, client, params, args) Fn_##symbol symbol = nullptr;
-#define PTXOPS_NO(name, symbol, version, streams)
-#include "driver/abi/functions.def"
-#undef PTXOPS_FN
-#undef PTXOPS_NO
-  void* library = nullptr;
-  Fn_ptxopsVirtualLastReport last_report = nullptr;
-
-  // The whole text of the last failure.
-  std::string report() const {
-    std::string text(last_report(nullptr, 0) + 1, '\0');
-    last_report(text.data(), text.size());
-    text.pop_back();
-    return text;
-  }
-};
+using Cuda = ptxops::test::VirtualDriver;
 
 // Loaded once, not initialised.
 inline const Cuda& raw_cuda() {
-  static const Cuda cuda = [] {
-    Cuda c;
-    c.library = dlopen(PTXOPS_VIRTUAL_DRIVER_FILE, RTLD_NOW | RTLD_LOCAL);
-    if (!c.library) {
-      std::fprintf(stderr, "%s\n", dlerror());
-      std::abort();
-    }
-#define PTXOPS_FN(name, symbol, version, streams, client, params, args) \
-  c.symbol = reinterpret_cast<Fn_##symbol>(dlsym(c.library, #symbol));
-#define PTXOPS_NO(name, symbol, version, streams)
-#include "driver/abi/functions.def"
-#undef PTXOPS_FN
-#undef PTXOPS_NO
-    c.last_report = reinterpret_cast<Fn_ptxopsVirtualLastReport>(dlsym(c.library, kVirtualLastReportSymbol));
-    return c;
-  }();
+  static const Cuda cuda(PTXOPS_VIRTUAL_DRIVER_FILE);
   return cuda;
 }
 

@@ -1,4 +1,6 @@
 // Divergence, loops, calls and early exits: each lane's result is recomputed by plain C++.
+#include <gmock/gmock.h>
+
 #include "tests/driver/virtual/exec/run_ptx.h"
 
 namespace ptxops::virt::testing {
@@ -108,6 +110,29 @@ TEST(ControlFlow, IndirectCallAndBranchTable) {
   ASSERT_EQ(r.fault.kind, FaultKind::none) << r.fault.text;
   for (uint32_t t = 0; t < 32; ++t)
     EXPECT_EQ(out[t], (t % 4 == 1 ? t * t : 2 * t) + (t % 4 == 0 ? 1000 : t % 4 == 1 ? 2000 : 3000)) << t;
+}
+
+// Of an indirect call, what it calls is known only when it is made.
+TEST(ControlFlow, AnIndirectCallOfAnotherSignatureFaults) {
+  const auto call = [](const std::string& prototype, const std::string& operands) {
+    return header() + ".func (.reg .b32 o) f(.reg .b32 a) { mov.b32 o, a; ret; }\n" +
+           ".visible .entry k(.param .u64 out) { .reg .b64 g, d; .reg .b32 r; mov.b64 g, f; mov.b64 d, 1;\n"
+           "mov.b32 r, 7;\n P: .callprototype " +
+           prototype + ";\n call " + operands + ", P;\nret; }\n";
+  };
+  const auto text = [&](const std::string& prototype, const std::string& operands) {
+    return run(call(prototype, operands), {0}).fault.text;
+  };
+  EXPECT_EQ(text("(.reg .b32 _) _ (.reg .b32 _)", "(r), g, (r)"), "");
+  EXPECT_EQ(text("(.reg .b32 _) _ (.reg .b32 _)", "(_), g, (r)"), "");
+  EXPECT_THAT(text("(.reg .b32 _) _ (.reg .b64 _)", "(r), g, (d)"),
+              ::testing::HasSubstr("call of 'f' with 8 bytes for its parameter 'a', which has 4"));
+  EXPECT_THAT(text("(.reg .b64 _) _ (.reg .b32 _)", "(d), g, (r)"),
+              ::testing::HasSubstr("call of 'f' with 8 bytes for its result 'o', which has 4"));
+  EXPECT_THAT(text("(.reg .b32 _) _ (.reg .b32 _, .reg .b32 _)", "(r), g, (r, r)"),
+              ::testing::HasSubstr("call of 'f' with 2 arguments and 1 results; it takes 1 and returns 1"));
+  EXPECT_THAT(text("_ (.reg .b32 _)", "g, (r)"),
+              ::testing::HasSubstr("call of 'f' with 1 arguments and 0 results; it takes 1 and returns 1"));
 }
 
 }  // namespace

@@ -105,6 +105,51 @@ TEST(Diagnostics, Syntax) {
   expect_error(header() + ".global .u32 x[2] = {1,2,3};\n", 4, "Too many values");
 }
 
+// A name that stands further down is resolved as what its instruction takes, and nothing else.
+TEST(Diagnostics, NamesOfTheWrongKind) {
+  expect_statement_error("bra T; T: .branchtargets L;", "Unknown symbol 'T'");
+  expect_statement_error("brx.idx r1, L;", "Unknown symbol 'L'");
+  expect_statement_error("brx.idx r1, P; P: .callprototype _ (.reg .b32 _);", "Unknown symbol 'P'");
+  expect_statement_error("call d1, (r1), L;", "Unknown symbol 'L'");
+  expect_statement_error("call d1, (r1), T; T: .branchtargets L;", "Unknown symbol 'T'");
+  Parsed p(
+      with_entry("brx.idx r1, T; T: .branchtargets L; call d1, (r1), P; P: .callprototype _ (.reg .b32 _);"));
+  EXPECT_TRUE(p.ok) << p.log();
+}
+
+// Arguments of another size than the parameter would be read and written beyond their frames.
+TEST(Diagnostics, ArgumentsOfCalls) {
+  const auto call = [](const std::string& statement) {
+    return header() +
+           ".func (.reg .b32 o) f(.reg .b64 a, .param .align 8 .b8 s[16]) { mov.b32 o, 0; ret; }\n"
+           ".entry e() { ret; }\n"
+           ".entry k(.param .b64 q) { .reg .b32 r<4>; .reg .b64 d<4>; .reg .pred p;\n"
+           ".param .align 8 .b8 s[16]; .param .align 8 .b8 t[8];\n" +
+           statement + "\nret; }\n";
+  };
+  const auto expect_refused = [&](const std::string& statement, const std::string& fragment) {
+    SCOPED_TRACE(statement);
+    expect_error(call(statement), 8, fragment);
+  };
+  Parsed good(call("call (r1), f, (d1, s); call (_), f, (7, s);"));
+  EXPECT_TRUE(good.ok) << good.log();
+  expect_refused("call (r1), f, (d1);", "1 arguments given, 2 expected");
+  expect_refused("call f, (d1, s);", "0 return parameters given, 1 expected");
+  expect_refused("call (r1), f, (r1, s);", "of 4 bytes does not match the formal parameter 'a' of 8");
+  expect_refused("call (r1), f, (d1, t);", "of 8 bytes does not match the formal parameter 's' of 16");
+  expect_refused("call (r1), f, (d1, d2);", "does not match the formal parameter 's' of 16");
+  expect_refused("call (d1), f, (d1, s);", "of 8 bytes does not match the formal parameter 'o' of 4");
+  expect_refused("call (p), f, (d1, s);", "does not match the formal parameter 'o'");
+  expect_refused("call (r1), f, (q, s);", "formal parameter 'q' cannot be passed");
+  expect_refused("call e;", "'e' is an entry, which cannot be called");
+  expect_refused("P: .callprototype (.reg .b32 _) _ (.reg .b32 _, .reg .b32 _); call (r1), d1, (r1), P;",
+                 "1 arguments given, 2 expected");
+  expect_error(header() + ".func f(.reg .b32 a[4]) { ret; }\n", 4,
+               "Parameter 'a' is an array, which a register cannot hold");
+  expect_error(header() + ".func f(.reg .pred a) { ret; }\n", 4,
+               "predicates as parameters are not implemented");
+}
+
 // Any prefix of a valid module, and any single changed byte, ends in ok or in diagnostics.
 TEST(Diagnostics, NoInputBreaksTheParser) {
   std::string text =
