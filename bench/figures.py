@@ -18,6 +18,8 @@ import tempfile
 import time
 import typing
 
+import mla_limits
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 BEGIN, END = "<!-- figures: written by ./dev figures --markdown -->", "<!-- end of figures -->"
@@ -125,6 +127,17 @@ class Bench:
         share = lambda part: 100 * score[part] / score["mutants"]
         return share("right"), f"of {score['mutants']}; results alone {share('results'):.1f}"
 
+    @functools.lru_cache(maxsize=None)
+    def mla_counts(self, kernel):
+        try:
+            return mla_limits.limits(kernel, self.bin)["sum"]
+        except mla_limits.Uncounted as why:
+            raise Unmeasured(str(why)) from why
+
+    def mla_issue_slots(self, kernel):
+        counts = self.mla_counts(kernel)
+        return counts.issue, f"({counts.issue + counts.rescale:.0f} with a rescale)"
+
     def ptxas_of_wheel(self):
         found = glob.glob(str(ROOT / ".venv/lib/python*/site-packages/nvidia/cuda_nvcc/bin/ptxas"))
         if not found:
@@ -189,6 +202,9 @@ def accuracies(kernel, program, suite):
 
 # tests/fuzz/fuzz.py runs them.
 FUZZERS = ["ptx_loader", "expander", "driver_calls", "tensor_map"]
+# Tensor clocks of 64 rows and keys, 576 and 512 products each, at 2048 a clock: nothing else may take longer.
+MLA_CLOCKS = 64 * 64 * (576 + 512) / 2048
+MLA = {"MLA decode": mla_limits.DENSE, "MLA decode, FP8 cache": mla_limits.FP8}
 # The instruction in a kernel, with all that the executor does for it.
 WGMMA = "wgmma/(e4m3|bf16)_f32"
 
@@ -230,6 +246,15 @@ FIGURES = [
     Figure("the same: waits, proxy fences, wgmma, bytes, deadlock", "%", "counted", ">=", 100,
            lambda b: b.killed("certain")),
 ]
+for name, kernel in MLA.items():
+    FIGURES += [
+        Figure(f"{name}, 64 rows x 64 keys: tensor clocks in the SASS", "clocks", "counted", "<=", MLA_CLOCKS,
+               lambda b, kernel=kernel: b.mla_counts(kernel).tensor),
+        Figure(f"{name}, the same: shared memory at 128 bytes a clock", "clocks", "counted", "<=", MLA_CLOCKS,
+               lambda b, kernel=kernel: mla_limits.shared_clocks(b.mla_counts(kernel))),
+        Figure(f"{name}, the same: issue slots of the busiest scheduler", "slots", "counted", "<=", MLA_CLOCKS,
+               lambda b, kernel=kernel: b.mla_issue_slots(kernel)),
+    ]
 
 
 def number(value):
