@@ -229,7 +229,7 @@ void expect_close(const MlaE4m3Data& data, const MlaE4m3Result& result) {
   const auto fault = [&](const std::string& text) {
     if (++faults <= 5) ADD_FAILURE() << text;
   };
-  double square = 0, fp8_square = 0, worst = 0, worst_lse = 0;
+  double square = 0, fp8_square = 0;
   for (int b = 0; b < d.batch; ++b) {
     std::vector<double> keys;
     for (int k = 0; k < p.lengths[size_t(b)]; ++k)
@@ -244,7 +244,6 @@ void expect_close(const MlaE4m3Data& data, const MlaE4m3Result& result) {
           if (!(std::fabs(have - want) <= row.bound[c]))
             fault(fmt::format("request {} token {} head {} column {}: {}, expected {} +- {:.2g}", b, t, h, c,
                               have, want, row.bound[c]));
-          worst = std::max(worst, std::fabs(have - want) / row.bound[c]);
           square += (have - want) * (have - want);
           fp8_square += (row.in_fp8[c] - want) * (row.in_fp8[c] - want);
         }
@@ -257,14 +256,12 @@ void expect_close(const MlaE4m3Data& data, const MlaE4m3Result& result) {
         if (!(have == lse || std::fabs(have - lse) <= bound))
           fault(fmt::format("request {} token {} head {}: LSE {}, expected {} +- {:.2g}", b, t, h, have, lse,
                             bound));
-        if (std::isfinite(lse)) worst_lse = std::max(worst_lse, std::fabs(have - lse) / bound);
       }
   }
   // With scores of ordinary size the error is that of p in e4m3, and a little.
-  fmt::print("worst {:.3f} of the bound, LSE {:.3f}; norm {:.4f} of FP8 p\n", worst, worst_lse,
-             std::sqrt(square / fp8_square));
-  if (p.spread <= 2 && p.growth == 0)
+  if (p.spread <= 2 && p.growth == 0) {
     EXPECT_LE(std::sqrt(square), 1.1 * std::sqrt(fp8_square) + 1e-9) << "by norm";
+  }
   for (size_t i = 0; i < written.size(); ++i)
     if (!written[i] && result.out[i] != 0xA7A7) fault(fmt::format("element {} of OUT was written", i));
   for (size_t i = 0; i < lse_written.size(); ++i)
