@@ -3,11 +3,14 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "bench/expert_layer/reference.h"
 #include "ops/include/ptxops.h"
 
 namespace ptxops::demo {
+
+inline constexpr int kLatent = 512;
 
 struct AttentionOptions {
   int requests = 8, longest = 2048, sms = 0;
@@ -16,16 +19,20 @@ struct AttentionOptions {
 };
 
 struct AttentionResult {
-  std::string shape;
+  std::string name, shape;
   double flops = 0, bytes = 0;           // of the whole stage; each key is read once
   double seconds = 0, host_seconds = 0;  // by the device's timer, and on the CPU
-  Matrix out, exact;                     // [requests * heads][512]
+  int columns = kLatent;                 // of `out` and `exact`
+  Matrix out = {}, exact = {};
 };
 
 // Random requests with lengths from 1 to `longest`, one run of the op, and the same in FP64. Throws
 // std::runtime_error.
 AttentionResult attention(ptxopsContext_t context, const AttentionOptions& options);
 
-inline constexpr int kAttentionColumns = 512;
+// The same requests over a cache of 656-byte FP8 tokens: all tokens appended; decode; decode over at most a
+// quarter of the longest's keys for each query (token-sparse, as DeepSeek-V3.2). Attention is compared with
+// FP64 over what the cache holds, the cache with what was appended.
+std::vector<AttentionResult> attention_fp8(ptxopsContext_t context, const AttentionOptions& options);
 
 }  // namespace ptxops::demo

@@ -387,6 +387,12 @@ PTXOPS_API ptxopsStatus_t ptxopsWeightedScatterRun(ptxopsPlan_t plan, const ptxo
 #define PTXOPS_MLA_PAGE_OUT_OF_RANGE 4
 #define PTXOPS_MLA_NO_SLOTS 8 /* max_total_tokens was exceeded: the request was not split */
 
+typedef enum ptxopsMlaMerge_t {
+  PTXOPS_MLA_MERGE_AUTO = 0,     /* what the model of ptxopsPlanExplain prefers */
+  PTXOPS_MLA_MERGE_SEPARATE = 1, /* a launch of its own */
+  PTXOPS_MLA_MERGE_FUSED = 2     /* the attention kernel: who is last at a request's rows */
+} ptxopsMlaMerge_t;
+
 typedef struct ptxopsMlaDecodeDesc_t {
   size_t size;
   uint32_t magic, version;
@@ -396,7 +402,7 @@ typedef struct ptxopsMlaDecodeDesc_t {
   int64_t d_qk;        /* 576 */
   int64_t d_v;         /* 512 */
   int64_t pages;       /* of the cache */
-  int64_t page_size;   /* 16, 32, 64, 128 tokens */
+  int64_t page_size;   /* 1 .. 65536 tokens; fastest are 16, 32, 64, 128 */
   int64_t max_pages;   /* of a request: columns of the page table */
   float softmax_scale; /* above 0; 0 = 1 / sqrt(d_qk) */
   int32_t type;        /* PTXOPS_BF16 or PTXOPS_F16: of Q, cache and OUT */
@@ -419,11 +425,12 @@ typedef struct ptxopsMlaDecodeDesc_t {
   int64_t out_request, out_token, out_head;          /* OUT [batch, s_q, h_q, 512] */
   int64_t lse_request, lse_head, lse_token;          /* LSE [batch, h_q, s_q] */
   int64_t table_request;                             /* page table [batch, max_pages] */
+  int32_t merge; /* ptxopsMlaMerge_t: who merges requests that were split; the bits are the same */
 } ptxopsMlaDecodeDesc_t;
 #define PTXOPS_MLA_DECODE_DESC_INITIALIZER                                                                 \
   {                                                                                                        \
     PTXOPS_HEADER(ptxopsMlaDecodeDesc_t), 0, 1, 128, 576, 512, 0, 64, 0, 0.0f, PTXOPS_BF16, 0, 0, 0, 0, 0, \
-        0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0                                            \
+        0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, PTXOPS_MLA_MERGE_AUTO                     \
   }
 
 typedef struct ptxopsMlaDecodeArgs_t {

@@ -1,5 +1,6 @@
 #include "ops/mla/mla_decode.h"
 
+#include <algorithm>
 #include <cstring>
 
 namespace ptxops::ops {
@@ -18,17 +19,24 @@ autotune::MlaShape shape_of(const ptxopsMlaDecodeDesc_t& d, int64_t sm_count) {
   s.page_size = d.page_size;
   s.rows = d.s_q * d.h_q;
   s.sm_count = static_cast<int>(sm_count);
+  s.requests = d.batch, s.keys = d.max_pages * d.page_size;
+  s.split_keys = d.split_tokens, s.total_keys = d.max_total_tokens;
+  s.merge = d.merge == PTXOPS_MLA_MERGE_SEPARATE ? autotune::MlaMerge::kSeparate
+            : d.merge == PTXOPS_MLA_MERGE_FUSED  ? autotune::MlaMerge::kFused
+                                                 : autotune::MlaMerge::kAny;
   return s;
 }
 
-SplitKv::Shape split_shape(const ptxopsMlaDecodeDesc_t& d, const autotune::MlaShape& shape, int64_t parts) {
+SplitKv::Shape split_shape(const ptxopsMlaDecodeDesc_t& d, const autotune::MlaShape& shape,
+                           const autotune::MlaConfig& config) {
   SplitKv::Shape s;
   s.requests = d.batch;
   s.tokens = d.s_q, s.heads = d.h_q;
   s.capacity = d.max_pages * d.page_size;
   s.split_tokens = d.split_tokens, s.max_total_tokens = d.max_total_tokens;
-  s.parts = parts, s.sm_count = shape.sm_count;
+  s.parts = config.parts, s.sm_count = shape.sm_count;
   s.type = shape.type;
+  if (config.fused) s.merge_counters = 2 * config.tiles;  // one for each output warpgroup of a tile
   return s;
 }
 
@@ -39,7 +47,7 @@ MlaDecodePlan::MlaDecodePlan(ptxopsContext_st& context, const ptxopsMlaDecodeDes
       desc_(desc),
       shape_(shape_of(desc, expect_sm_count(context, desc.sm_count))),
       config_(autotune::rank(shape_).front().config),
-      split_(split_shape(desc, shape_, config_.parts)) {}
+      split_(split_shape(desc, shape_, config_)) {}
 
 void MlaDecodePlan::prepare() {
   split_.prepare(context);
@@ -82,6 +90,7 @@ void MlaDecodePlan::check_args(const ptxopsMlaDecodeArgs_t& args, ptxopsDevicePt
 }
 
 void MlaDecodePlan::encode(const ptxopsMlaDecodeArgs_t& args, Maps& maps) const {
+  if (config_.gather) return;
   const driver::Driver& driver = context.driver_context.driver();
   driver::TiledTensor t;
   t.type = shape_.type ? abi::CU_TENSOR_MAP_DATA_TYPE_FLOAT16 : abi::CU_TENSOR_MAP_DATA_TYPE_BFLOAT16;
@@ -152,34 +161,57 @@ void MlaDecodePlan::run(const ptxopsMlaDecodeArgs_t& args, ptxopsDevicePtr_t wor
   uint64_t page_table = args.page_table, table_request = bytes_of(desc_.table_request, 4);
   uint32_t s_q = u32(desc_.s_q), h_q = u32(desc_.h_q), pages = u32(desc_.pages);
   float scale_log2 = static_cast<float>(desc_.softmax_scale * 1.4426950408889634);
+  uint64_t arrivals = workspace + tables.arrivals;
+  uint64_t cache = args.cache, cache_page = bytes_of(desc_.cache_page, 2),
+           cache_token = bytes_of(desc_.cache_token, 2);
+  uint64_t rope_cache = desc_.separate_rope ? args.cache_rope : args.cache + 512 * 2,
+           rope_page = bytes_of(desc_.cache_rope_page, 2), rope_token = bytes_of(desc_.cache_rope_token, 2);
+  uint32_t page_size = u32(desc_.page_size);
   Maps& maps = cached.value;
-  void* parameters[] = {&maps.latent, &maps.rope,   &q,          &q_request,   &q_token,     &q_head,
-                        &qr,          &qr_request,  &qr_token,   &qr_head,     &o.out,       &o.out_batch,
-                        &o.out_token, &o.out_head,  &o.lse,      &o.lse_batch, &o.lse_token, &o.lse_head,
-                        &partial_o,   &partial_lse, &part_begin, &pieces,      &page_table,  &table_request,
-                        &flags_out,   &s_q,         &h_q,        &pages,       &o.flags,     &scale_log2};
+  // The kernel's first parameters say where the keys are: tensor maps, or addresses and strides.
+  constexpr size_t kKeys = 7, kRest = 29;
+  void* keys[kKeys] = {&cache, &cache_page, &cache_token, &rope_cache, &rope_page, &rope_token, &page_size};
+  size_t count = kKeys;
+  if (!config_.gather) keys[0] = &maps.latent, keys[1] = &maps.rope, count = 2;
+  void* rest[kRest] = {&q,          &q_request,   &q_token,     &q_head,        &qr,          &qr_request,
+                       &qr_token,   &qr_head,     &o.out,       &o.out_batch,   &o.out_token, &o.out_head,
+                       &o.lse,      &o.lse_batch, &o.lse_token, &o.lse_head,    &partial_o,   &partial_lse,
+                       &part_begin, &pieces,      &page_table,  &table_request, &flags_out,   &arrivals,
+                       &s_q,        &h_q,         &pages,       &o.flags,       &scale_log2};
+  void* parameters[kKeys + kRest];
+  std::copy_n(rest, kRest, std::copy_n(keys, count, parameters));
   check_launch(context, "mla_decode", decode_.launch().try_run(s, parameters));
   split_.combine(context, s, workspace, 0, o);
 }
 
 std::string MlaDecodePlan::explain() const {
+  const autotune::MlaCost& cost = autotune::rank(shape_).front().cost;
   std::string text = fmt::format(
       "mla_decode {}: {} requests of {} tokens x {} heads, pages of {} tokens, at most {} a request, {} SMs\n"
+      "keys: {}\n"
       "splits: {}; at most {} partial results, workspace {} bytes\n"
-      "choice by the analytic model; cycles of a block of 64 keys are modelled, never measured\n"
-      "rank cluster tiles parts  smem    tensor shared L2     DRAM   block  SMs busy\n",
+      "merge: {}\n"
+      "choice by the analytic model; cycles, of a block of 64 keys and of the merges of a run, are modelled, "
+      "never measured\n"
+      "rank cluster tiles parts  smem    tensor shared L2     DRAM   block  SMs busy merge    cycles\n",
       shape_.type ? "FP16" : "BF16", desc_.batch, desc_.s_q, desc_.h_q, desc_.page_size, desc_.max_pages,
-      shape_.sm_count,
+      shape_.sm_count, config_.gather ? "gathered one by one, cp.async" : "boxes of TMA",
       desc_.split_tokens ? fmt::format("every {} tokens (batch-invariant)", desc_.split_tokens)
                          : "as the batch allows",
-      split_.tables().max_slots, split_.tables().bytes);
+      split_.tables().max_slots, split_.tables().bytes,
+      split_.tables().max_merges == 0
+          ? std::string("none, no request can be split")
+          : fmt::format("{}, {}; {} splits a request by the batch's size",
+                        config_.fused ? "fused into the attention kernel" : "separate, mla_combine",
+                        desc_.merge ? "as desc.merge says" : "the model's choice", cost.splits));
   int place = 0;
   for (const autotune::MlaRanked& r : autotune::rank(shape_)) {
     ++place;
     text += fmt::format(
-        "{}{:<3} {:<7} {:<5} {:<6} {:<7} {:<6.0f} {:<6.0f} {:<6.0f} {:<6.0f} {:<6.0f} {:.0f}%\n", place,
-        place == 1 ? "*" : "", r.config.cluster, r.config.tiles, r.config.parts, r.config.smem_bytes,
-        r.cost.tensor, r.cost.shared, r.cost.l2, r.cost.dram, r.cost.block, 100 * r.cost.occupied);
+        "{}{:<3} {:<7} {:<5} {:<6} {:<7} {:<6.0f} {:<6.0f} {:<6.0f} {:<6.0f} {:<6.0f} {:<8} {:<8} {:.0f}\n",
+        place, place == 1 ? "*" : "", r.config.cluster, r.config.tiles, r.config.parts, r.config.smem_bytes,
+        r.cost.tensor, r.cost.shared, r.cost.l2, r.cost.dram, r.cost.block,
+        fmt::format("{:.0f}%", 100 * r.cost.occupied), r.config.fused ? "fused" : "separate", r.cost.merge);
   }
   return text;
 }

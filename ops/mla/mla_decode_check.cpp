@@ -1,14 +1,10 @@
 // What a legal MLA decode is.
-#include <algorithm>
-#include <array>
 #include <cmath>
 
 #include "ops/mla/mla_decode.h"
 
 namespace ptxops::ops {
 namespace {
-
-constexpr std::array<int64_t, 4> kPageSizes = {16, 32, 64, 128};
 
 constexpr int64_t kMaxStride = int64_t{1} << 38;  // elements; tensor maps take below 2^40 bytes
 
@@ -36,8 +32,10 @@ ptxopsMlaDecodeDesc_t complete(const ptxopsMlaDecodeDesc_t* in) {
   if (d.d_qk != 576)
     fail(PTXOPS_NOT_SUPPORTED, "desc.d_qk: offered is 576 (512 latent, 64 rope), got {}", d.d_qk);
   if (d.d_v != 512) fail(PTXOPS_NOT_SUPPORTED, "desc.d_v: offered is 512, got {}", d.d_v);
-  if (std::find(kPageSizes.begin(), kPageSizes.end(), d.page_size) == kPageSizes.end())
-    fail(PTXOPS_NOT_SUPPORTED, "desc.page_size: offered are 16, 32, 64 and 128 tokens, got {}", d.page_size);
+  if (d.page_size < 1 || d.page_size > 65536)
+    fail(PTXOPS_NOT_SUPPORTED,
+         "desc.page_size: offered are 1 .. 65536 tokens (16, 32, 64, 128 by TMA, others gathered), got {}",
+         d.page_size);
   if (d.type != PTXOPS_BF16 && d.type != PTXOPS_F16)
     fail(PTXOPS_NOT_SUPPORTED, "desc.type: offered are {} (BF16) and {} (FP16), got {}",
          static_cast<int>(PTXOPS_BF16), static_cast<int>(PTXOPS_F16), d.type);
@@ -47,6 +45,7 @@ ptxopsMlaDecodeDesc_t complete(const ptxopsMlaDecodeDesc_t* in) {
   check_range("desc.lse_base2", d.lse_base2, 0, 1);
   check_range("desc.lse_empty_neg", d.lse_empty_neg, 0, 1);
   check_range("desc.separate_rope", d.separate_rope, 0, 1);
+  check_range("desc.merge", d.merge, PTXOPS_MLA_MERGE_AUTO, PTXOPS_MLA_MERGE_FUSED);
   if (d.sm_count != 0) check_range("desc.sm_count", d.sm_count, 1, 1024);
   if (d.softmax_scale == 0) d.softmax_scale = 1 / std::sqrt(static_cast<float>(d.d_qk));
   if (!(d.softmax_scale > 0) || !std::isfinite(d.softmax_scale))

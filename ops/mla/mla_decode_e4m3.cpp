@@ -19,6 +19,8 @@ autotune::MlaShape shape_of(const ptxopsMlaDecodeE4m3Desc_t& d, int64_t sm_count
   s.page_size = d.page_size;
   s.rows = d.s_q * d.h_q;
   s.sm_count = static_cast<int>(sm_count);
+  s.requests = d.batch, s.keys = d.max_pages * d.page_size;
+  s.split_keys = d.split_tokens, s.total_keys = d.max_total_tokens;
   return s;
 }
 

@@ -66,6 +66,7 @@ SplitKv::SplitKv(const Shape& shape) : shape_(shape) {
   t.pieces = take(t.max_pieces * 32);
   t.merge_count = take(4);
   t.merges = take(t.max_merges * 16);
+  t.arrivals = take(t.max_merges * s.merge_counters * 4);
   t.flags = take(s.requests * 4);
   t.partial_lse = take(t.max_slots * rows * 4);
   t.partial_o = take(checked_product("bytes of partial results", t.max_slots * rows, 2048));
@@ -73,6 +74,7 @@ SplitKv::SplitKv(const Shape& shape) : shape_(shape) {
   // The kernels count slots * rows in 32 bits, and the merges are a dimension of a grid.
   check_range("partial results (slots * desc.s_q * desc.h_q)", t.max_slots * rows, 0, kMaxExtent);
   check_range("requests that may be split", t.max_merges, 0, kMaxGridY);
+  check_range("arrival counters", t.max_merges * s.merge_counters, 0, kMaxExtent);
 }
 
 void SplitKv::prepare(ptxopsContext_st& context) {
@@ -80,7 +82,7 @@ void SplitKv::prepare(ptxopsContext_st& context) {
   one.block.x = kScheduleThreads;
   one.programmatic = true;
   schedule_.prepare(context, "mla/mla_schedule.ptx", {}, one);
-  if (tables_.max_merges == 0) return;
+  if (!combines()) return;
   driver::LaunchShape merges;
   const int64_t rows = shape_.tokens * shape_.heads;
   merges.grid = {u32(rows), u32(tables_.max_merges), 1};
@@ -95,20 +97,21 @@ void SplitKv::prepare(ptxopsContext_st& context) {
 void SplitKv::schedule(const ptxopsContext_st& context, abi::CUstream stream, uint64_t workspace,
                        uint64_t lengths, uint64_t flags) const {
   uint64_t part_begin = workspace + tables_.part_begin, pieces = workspace + tables_.pieces,
-           merge_count = workspace + tables_.merge_count, merges = workspace + tables_.merges;
+           merge_count = workspace + tables_.merge_count, merges = workspace + tables_.merges,
+           arrivals = workspace + tables_.arrivals;
   uint32_t requests = u32(shape_.requests), fixed_length = u32(shape_.capacity),
            per_length = u32(shape_.per_length), capacity = u32(shape_.capacity), parts = u32(shape_.parts),
            split_blocks = u32(shape_.split_tokens / kBlock), max_slots = u32(tables_.max_slots),
-           overhead = autotune::kMlaPieceOverhead;
-  void* parameters[] = {&lengths, &flags,        &part_begin,   &pieces,     &merge_count,
-                        &merges,  &requests,     &fixed_length, &per_length, &capacity,
-                        &parts,   &split_blocks, &max_slots,    &overhead};
+           overhead = autotune::kMlaPieceOverhead, counters = u32(shape_.merge_counters);
+  void* parameters[] = {&lengths,   &flags,        &part_begin, &pieces,   &merge_count, &merges,
+                        &requests,  &fixed_length, &per_length, &capacity, &parts,       &split_blocks,
+                        &max_slots, &overhead,     &arrivals,   &counters};
   check_launch(context, "mla_schedule", schedule_.launch().try_run(stream, parameters));
 }
 
 void SplitKv::combine(const ptxopsContext_st& context, abi::CUstream stream, uint64_t workspace,
                       uint64_t sink, const SplitKvOutput& output) const {
-  if (tables_.max_merges == 0) return;
+  if (!combines()) return;
   SplitKvOutput o = output;
   uint64_t merge_count = workspace + tables_.merge_count, merges = workspace + tables_.merges,
            partial_o = workspace + tables_.partial_o, partial_lse = workspace + tables_.partial_lse;

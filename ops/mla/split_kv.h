@@ -24,20 +24,25 @@ class SplitKv {
     int64_t capacity = 0;  // keys of a request at most
     int64_t split_tokens = 0, max_total_tokens = 0;
     int64_t parts = 0, sm_count = 0;
-    int type = 0;  // TYPE of mla_combine
+    int type = 0;                // TYPE of mla_combine
+    int64_t merge_counters = 0;  // of a merge, where the attention kernel itself merges; 0: mla_combine does
   };
   // Offsets into the workspace, in bytes.
   struct Tables {
     int64_t max_pieces = 0, max_slots = 0, max_merges = 0;
-    size_t part_begin = 0, pieces = 0, merge_count = 0, merges = 0, flags = 0, partial_lse = 0, partial_o = 0;
+    size_t part_begin = 0, pieces = 0, merge_count = 0, merges = 0, arrivals = 0, flags = 0, partial_lse = 0,
+           partial_o = 0;
     size_t bytes = 0;
   };
 
   explicit SplitKv(const Shape& shape);
   const Tables& tables() const { return tables_; }
 
+  // There is a launch of mla_combine.
+  bool combines() const { return tables_.max_merges != 0 && shape_.merge_counters == 0; }
+
   void prepare(ptxopsContext_st& context);
-  bool ready() const { return schedule_.ready() && (tables_.max_merges == 0 || combine_.ready()); }
+  bool ready() const { return schedule_.ready() && (!combines() || combine_.ready()); }
 
   // lengths 0: every request has `capacity` keys.
   void schedule(const ptxopsContext_st& context, abi::CUstream stream, uint64_t workspace, uint64_t lengths,

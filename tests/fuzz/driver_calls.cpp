@@ -319,7 +319,10 @@ void unified_copy(Function function, Pool& pool, Rest... rest) {
     return p >> 40 ? p : reinterpret_cast<CUdeviceptr>(Pool::arena());
   };
   const CUdeviceptr to = side(), from = side();
-  function(to, from, host_bytes(pool, Pool::kArena), rest...);
+  // Between two host addresses only what wraps around the address space can be refused.
+  const size_t n = host_bytes(pool, Pool::kArena);
+  function(to, from, n > Pool::kArena && n <= UINT64_MAX - std::max(to, from) ? n % Pool::kArena : n,
+           rest...);
 }
 CASE(cuMemcpy) {
   unified_copy(function, pool);

@@ -28,6 +28,7 @@ LIMITS = {"ptx_loader": 1 << 16, "expander": 1 << 15, "driver_calls": 4096, "ten
 # An input that waits for ever; those that compute for ever are stopped by their CPU time (check.cpp).
 WALL_SECONDS = 300
 RESIDENT_MIB = 3072
+INTERRUPTED = 72  # libFuzzer's exit status when it is stopped by a signal
 TEXT = ("ptx_loader", "expander")
 # Freed memory is watched for a while, not for so long that it hides a leak.
 ENVIRONMENT = {"PTXOPS_QUIET": "1", "PTXOPS_VIRTUAL_THREADS": "2", "PTXOPS_CACHE": "off",
@@ -174,7 +175,7 @@ def fuzz(name, minutes, build):
     with open(work / "log.txt", "w") as log:
         status, executions = run(name, command, minutes, log)
     elapsed, cpu_elapsed = time.monotonic() - start, cpu() - cpu_start
-    verdict = "clean" if status == 0 else "finding"
+    verdict = "clean" if status in (0, INTERRUPTED) else "finding"
     with open(HOURS, "a") as hours:
         hours.write(f"{name} {elapsed:.0f} {cpu_elapsed:.0f} {executions} {datetime.date.today()} {commit()} {verdict}\n")
     print(f"{name}: {elapsed:.0f} s ({cpu_elapsed:.0f} s of CPU time), {executions} runs, {verdict}")
@@ -187,7 +188,7 @@ def fuzz(name, minutes, build):
         kept.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(minimise(command[0], culprit, kind), kept)
         print(f"{name}: {kind}, kept as {kept.relative_to(ROOT)}; fix it and let the replay test pass")
-    return status == 0
+    return verdict == "clean"
 
 
 def main():

@@ -1,5 +1,6 @@
-// The MLA kernels. A part walks over several requests, one of them cut in two and one empty, with blocks
-// enough for every ring to lap; 80 heads are two tiles of rows, the second not full.
+// The MLA kernels. A part walks over several requests, one of them cut in two, the first and another empty,
+// with blocks enough for every ring to lap; 72 heads are two tiles of rows, the second with rows of half a
+// warp's.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -26,12 +27,12 @@ uint32_t note(const Notes& notes, const char* name) {
   return static_cast<uint32_t>(notes.at(name));
 }
 
-// Requests of one query token against their keys. The first request is cut in two, the last has a bad page
+// Requests of one query token against their keys. One request is cut in two, the last has a bad page
 // (its keys are zero vectors) or, sparse, a bad key (which is not visible).
 struct Attention {
-  static constexpr int kHeads = 80, kPage = 64;
-  std::vector<int> lengths = {300, 64, 0, 250};
-  int requests = 4, pages = 12, width = 5;  // width: entries of a page table
+  static constexpr int kHeads = 72, kPage = 64;
+  std::vector<int> lengths = {0, 20, 300, 64, 0, 250};
+  int requests = 6, pages = 12, width = 5;  // width: entries of a page table
   double scale = 0.05;
   std::vector<uint16_t> q;                  // bf16 [requests][kHeads][576]
   std::vector<std::vector<double>> tokens;  // of the cache, by slot
@@ -39,11 +40,13 @@ struct Attention {
   std::vector<mla::Row> rows;               // [requests][kHeads]
   std::vector<int32_t> part_begin, pieces;
 
-  static constexpr int kBadRequest = 3, kBadPage = 1, kBadKey = 70;
+  static constexpr int kCut = 2, kBadRequest = 5, kBadPage = 1, kBadKey = 70;
   std::vector<double> zero = std::vector<double>(kWidth, 0);
 
-  // `token` makes slot n of the cache and returns its value.
-  Attention(uint64_t seed, bool sparse, const std::function<std::vector<double>(int, Random&)>& token) {
+  // `token` makes slot n of the cache and returns its value. second: length of the second request.
+  Attention(uint64_t seed, bool sparse, const std::function<std::vector<double>(int, Random&)>& token,
+            int second = 64) {
+    lengths[1] = second;
     Random random{seed};
     for (int i = 0; i < requests * kHeads * kWidth; ++i)
       q.push_back(test::bf16(static_cast<float>(2 * random.unit() - 1)));
@@ -62,12 +65,12 @@ struct Attention {
           x.push_back(mla::bf16_value(q[(size_t(r) * kHeads + h) * kWidth + i]));
         rows.push_back(mla::exact(x, keys, scale, -std::numeric_limits<double>::infinity()));
       }
-      // {request, first block, end block, length, slot, split, 0, 0}
+      // {request, first block, end block, length, slot, split, splits, merge}
       const int blocks = static_cast<int>(ceil_div(lengths[r], 64));
       const auto piece = [&](int first, int end, int slot, int split) {
-        for (const int v : {r, first, end, lengths[r], slot, split, 0, 0}) pieces.push_back(v);
+        for (const int v : {r, first, end, lengths[r], slot, split, slot < 0 ? 1 : 2, 0}) pieces.push_back(v);
       };
-      if (r == 0) {
+      if (r == kCut) {
         piece(0, 2, 0, 0);
         piece(2, blocks, 1, 1);
       } else {
@@ -97,8 +100,8 @@ Outputs outputs(Memory& memory, const Attention& a) {
           memory.output(std::vector<int32_t>(a.requests, 0))};
 }
 
-// The results, the cut request's merged here.
-std::string check(const Memory& memory, const Attention& a, const Outputs& at) {
+// The results; the cut request's merged here, unless the kernel has.
+std::string check(const Memory& memory, const Attention& a, const Outputs& at, bool fused = false) {
   std::vector<uint16_t> out(a.rows.size() * kLatent);
   std::vector<float> lse(a.rows.size()), partial(size_t(2) * a.kHeads * kLatent), partial_lse(2 * a.kHeads);
   for (const std::string& stray :
@@ -109,10 +112,11 @@ std::string check(const Memory& memory, const Attention& a, const Outputs& at) {
     if (!stray.empty()) return "an output" + stray;
   for (size_t row = 0; row < a.rows.size(); ++row) {
     const mla::Row& want = a.rows[row];
-    const bool cut = row < size_t(a.kHeads), empty = std::isinf(want.lse);
+    const size_t head = row % a.kHeads;
+    const bool cut = row / a.kHeads == a.kCut && !fused, empty = std::isinf(want.lse);
     double w[2] = {}, got_lse = lse[row];
     if (cut) {
-      const double x[2] = {partial_lse[row], partial_lse[a.kHeads + row]}, top = std::max(x[0], x[1]);
+      const double x[2] = {partial_lse[head], partial_lse[a.kHeads + head]}, top = std::max(x[0], x[1]);
       double sum = 0;
       for (int s = 0; s < 2; ++s) sum += w[s] = std::exp2(x[s] - top);
       got_lse = (top + std::log2(sum)) / kLog2e;
@@ -126,7 +130,7 @@ std::string check(const Memory& memory, const Attention& a, const Outputs& at) {
       double got = mla::bf16_value(bits);
       if (cut) {
         if (bits != 0x7fc0) return fmt::format("row {} is cut, and its output written", row);
-        got = w[0] * partial[row * kLatent + i] + w[1] * partial[(a.kHeads + row) * kLatent + i];
+        got = w[0] * partial[head * kLatent + i] + w[1] * partial[(a.kHeads + head) * kLatent + i];
       }
       if (!(std::fabs(got - want.out[i]) <= want.bound[i]))
         return fmt::format("row {} column {}: {}, expected {}", row, i, got, want.out[i]);
@@ -141,18 +145,22 @@ std::vector<Protocol> everything() {
   return {{"", "kernel"}};
 }
 
-void add_decode(std::vector<Case>& cases, uint64_t seed, int cluster) {
+// fused: keys gathered one by one, and the cut request, whose pieces two parts have, merged by the kernel.
+void add_decode(std::vector<Case>& cases, uint64_t seed, int cluster, bool fused) {
   // Latent and rope of every slot, in BF16.
   auto latent = std::make_shared<std::vector<uint16_t>>(), rope = std::make_shared<std::vector<uint16_t>>();
-  const auto a = std::make_shared<const Attention>(seed, false, [&](int, Random& random) {
-    std::vector<double> x;
-    for (int i = 0; i < kWidth; ++i) {
-      const uint16_t bits = test::bf16(static_cast<float>(2 * random.unit() - 1));
-      (i < kLatent ? *latent : *rope).push_back(bits);
-      x.push_back(mla::bf16_value(bits));
-    }
-    return x;
-  });
+  const auto a = std::make_shared<const Attention>(
+      seed, false,
+      [&](int, Random& random) {
+        std::vector<double> x;
+        for (int i = 0; i < kWidth; ++i) {
+          const uint16_t bits = test::bf16(static_cast<float>(2 * random.unit() - 1));
+          (i < kLatent ? *latent : *rope).push_back(bits);
+          x.push_back(mla::bf16_value(bits));
+        }
+        return x;
+      },
+      fused ? 128 : 64);  // the second accumulator's last scores are not the run's last
   std::vector<uint16_t> q, qr;
   for (size_t i = 0; i < a->q.size(); ++i) (i % kWidth < size_t(kLatent) ? q : qr).push_back(a->q[i]);
   std::vector<Protocol> protocols;
@@ -162,24 +170,38 @@ void add_decode(std::vector<Case>& cases, uint64_t seed, int cluster) {
   const std::initializer_list<const char*> set_up = {"mbar_init_fence", "cluster_barrier", "bar.sync 0;"};
   protocol("key rings", {"SMEM_FULL", "SMEM_EMPTY", "SMEM_ROPE", "release(", "load_next(", "scores_start(",
                          "scores_wait(", "wgmma", "clear_tail("});
-  protocol("p slots", {"SMEM_P_", "write_scales(", "publish_p(", "wait_p(", "release_p(", "softmax_block(",
-                       "wgmma", "ld.shared"});
+  protocol("p slots", {"SMEM_P_", "bar.warp.sync -1; @ mla_decode_output:OUTPUT_STORE", "write_scales(",
+                       "publish_p(", "wait_p(", "release_p(", "softmax_block(", "wgmma", "ld.shared"});
   protocol("q tile", {"SMEM_Q", "named_barrier(1", "fence_async_smem", "wgmma"});
   for (const char* name : {"key rings", "p slots"}) protocol(name, set_up);
-  protocol("dependent launch", {"dependency_wait()", "ld.global", "st.global", "tensor_load"});
+  protocol("dependent launch", {"dependency_wait()", "ld.global", "st.global", "tensor_load", "cp.async"});
   protocol("registers", {"setmaxnreg"});
-  Case c{.name = fmt::format("mla_decode/{}", cluster == 2 ? "cluster" : "single"),
+  if (fused) {
+    protocol("key rings",
+             {"gather_next(", "cp.async", "async_arrive(", "keys_arrived(", "shfl", "createpolicy"});
+    protocol("merge", {"arrive()", "merge_due()", "merge_", "store_partial_row(", "store_lse(", "publish_p(",
+                       "wait_p(", "atom.", "MERGE_DUE", "named_barrier(barrier"});
+  }
+  Case c{.name = fmt::format("mla_decode/{}", fused          ? "fused gather"
+                                              : cluster == 2 ? "cluster"
+                                                             : "single"),
          .path = "mla/mla_decode.ptx",
-         .params = {{"TYPE", 0}, {"PAGE", Attention::kPage}, {"CLUSTER", cluster}},
+         .params = {{"TYPE", 0},
+                    {"PAGE", fused ? 0 : Attention::kPage},
+                    {"CLUSTER", cluster},
+                    {"FUSED", fused ? 1 : 0}},
          .protocols = std::move(protocols),
          .problems = {}};
   c.problems.push_back([=](const Device& device, const Notes& notes) {
     constexpr uint64_t heads = Attention::kHeads, page = Attention::kPage;
     Memory memory(device);
     const uint64_t d_q = memory.input(q), d_qr = memory.input(qr), d_latent = memory.input(*latent),
-                   d_rope = memory.input(*rope), parts = memory.input(a->part_begin),
+                   d_rope = memory.input(*rope),
+                   parts = memory.input(fused ? std::vector<int32_t>{0, Attention::kCut + 1, a->part_begin[1]}
+                                              : a->part_begin),
                    pieces = memory.input(a->pieces), table = memory.input(a->page_table());
     const Outputs at = outputs(memory, *a);
+    const uint64_t arrivals = memory.output(std::vector<int32_t>(4, 0));  // of two tiles
     const auto map = [&](uint64_t address, std::vector<uint64_t> dim, std::vector<uint64_t> stride,
                          std::vector<uint32_t> box) {
       driver::TiledTensor t{.type = abi::CU_TENSOR_MAP_DATA_TYPE_BFLOAT16,
@@ -191,24 +213,31 @@ void add_decode(std::vector<Case>& cases, uint64_t seed, int cluster) {
       t.swizzle = abi::CU_TENSOR_MAP_SWIZZLE_128B;
       return driver::encode_tiled(device.context().driver(), t);
     };
-    const auto tm_latent = map(d_latent, {64, page, 8, uint64_t(a->pages)}, {1024, 128, page * 1024},
-                               {64, note(notes, "latent_box_rows"), note(notes, "latent_box_chunks"), 1});
-    const auto tm_rope =
-        map(d_rope, {64, page, uint64_t(a->pages)}, {128, page * 128}, {64, note(notes, "rope_box_rows"), 1});
     memory.prime();
     device.kernel().set_max_dynamic_shared_bytes(static_cast<int>(note(notes, "smem_bytes")));
-    driver::LaunchShape shape{.grid = {2, 1}, .block = {note(notes, "threads")}};
+    driver::LaunchShape shape{.grid = {2, fused ? 2u : 1u}, .block = {note(notes, "threads")}};
     if (note(notes, "cluster") > 1) shape.cluster = {note(notes, "cluster"), 1, 1};
     shape.dynamic_shared_bytes = note(notes, "smem_bytes");
     shape.programmatic = true;
     driver::Launch launch(device.kernel(), shape);
-    launch(nullptr, tm_latent, tm_rope, d_q, heads * 1024, heads * 1024, uint64_t(1024), d_qr, heads * 128,
-           heads * 128, uint64_t(128), at.out, heads * 1024, heads * 1024, uint64_t(1024), at.lse, heads * 4,
-           heads * 4, uint64_t(4), at.partial, at.partial_lse, parts, pieces, table, uint64_t(4 * a->width),
-           at.flags, uint32_t(1), uint32_t(heads), uint32_t(a->pages), uint32_t(0),
-           static_cast<float>(a->scale * kLog2e));
+    const auto run = [&](const auto&... keys) {
+      launch(nullptr, keys..., d_q, heads * 1024, heads * 1024, uint64_t(1024), d_qr, heads * 128,
+             heads * 128, uint64_t(128), at.out, heads * 1024, heads * 1024, uint64_t(1024), at.lse,
+             heads * 4, heads * 4, uint64_t(4), at.partial, at.partial_lse, parts, pieces, table,
+             uint64_t(4 * a->width), at.flags, arrivals, uint32_t(1), uint32_t(heads), uint32_t(a->pages),
+             uint32_t(0), static_cast<float>(a->scale * kLog2e));
+    };
+    if (fused) {
+      run(d_latent, page * 1024, uint64_t(1024), d_rope, page * 128, uint64_t(128), uint32_t(page));
+    } else {
+      const auto tm_latent = map(d_latent, {64, page, 8, uint64_t(a->pages)}, {1024, 128, page * 1024},
+                                 {64, note(notes, "latent_box_rows"), note(notes, "latent_box_chunks"), 1});
+      const auto tm_rope = map(d_rope, {64, page, uint64_t(a->pages)}, {128, page * 128},
+                               {64, note(notes, "rope_box_rows"), 1});
+      run(tm_latent, tm_rope);
+    }
     device.context().synchronize();
-    return check(memory, *a, at);
+    return check(memory, *a, at, fused);
   });
   cases.push_back(std::move(c));
 }
@@ -237,10 +266,13 @@ void add_decode_fp8(std::vector<Case>& cases, uint64_t seed, bool sparse) {
          .protocols = {},
          .problems = {}};
   for (const char* text : {"SMEM_FULL", "SMEM_EMPTY", "SMEM_NEXT", "SMEM_K", "SMEM_VALID", "st.shared",
-                           "wgmma", "fence_async_smem", "mbar_init_fence", "bar.sync 0;"})
+                           "bar.warp.sync -1; @ mla_decode_fp8_producer:HALF", "wgmma", "fence_async_smem",
+                           "mbar_init_fence", "bar.sync 0;"})
     c.protocols.push_back({text, "key slots"});
-  for (const char* text : {"SMEM_P", "SMEM_SCALE", "SMEM_NORM", "SMEM_NEXT", "wgmma", "stmatrix", "ldmatrix",
-                           "mbar_init_fence", "bar.sync 0;", "ld.shared", "st.shared"})
+  for (const char* text :
+       {"SMEM_P", "SMEM_SCALE", "SMEM_NORM", "SMEM_NEXT", "wgmma", "stmatrix", "ldmatrix",
+        "bar.warp.sync -1; @ mla_decode_fp8_scores:", "bar.warp.sync -1; @ mla_decode_fp8_output:",
+        "mbar_init_fence", "bar.sync 0;", "ld.shared", "st.shared"})
     c.protocols.push_back({text, "p slots"});
   for (const char* text : {"SMEM_Q", "named_barrier", "fence_async_smem", "wgmma", "cp.async"})
     c.protocols.push_back({text, "q tile"});
@@ -375,10 +407,12 @@ struct Schedule {
       }
       const int splits = static_cast<int>(cuts.size());
       cuts.push_back(blocks[r]);
+      const auto merge = static_cast<int32_t>(merges.size() / 4);
       if (splits > 1) merges.insert(merges.end(), {r, slots, splits, 0});
       for (int s = 0; s < splits; ++s) {
         starts.push_back(at + s * (split + kOverhead));
-        pieces.insert(pieces.end(), {r, cuts[s], cuts[s + 1], length[r], splits > 1 ? slots++ : -1, s, 0, 0});
+        pieces.insert(pieces.end(),
+                      {r, cuts[s], cuts[s + 1], length[r], splits > 1 ? slots++ : -1, s, splits, merge});
       }
       at += blocks[r] + kOverhead * count[r];
     }
@@ -392,6 +426,7 @@ struct Schedule {
 };
 
 void add_schedule(std::vector<Case>& cases, uint64_t seed) {
+  constexpr int kCounters = 150;  // of a merge: more than a round of the threads, in all
   Case c{.name = "mla_schedule/",
          .path = "mla/mla_schedule.ptx",
          .params = {},
@@ -409,13 +444,14 @@ void add_schedule(std::vector<Case>& cases, uint64_t seed) {
       const uint64_t in = memory.input(s->lengths), flags = memory.output(poison(s->requests)),
                      begin = memory.output(poison(s->parts + 1)),
                      pieces = memory.output(poison(8 * s->max_pieces)), count = memory.output(poison(1)),
-                     merges = memory.output(poison(4 * max_merges));
+                     merges = memory.output(poison(4 * max_merges)),
+                     arrivals = memory.output(poison(kCounters * max_merges));
       memory.prime();
       driver::Launch launch(device.kernel(),
                             {.grid = {1}, .block = {note(notes, "threads")}, .programmatic = true});
       launch(nullptr, in, flags, begin, pieces, count, merges, uint32_t(s->requests), uint32_t(0),
              uint32_t(1), uint32_t(Schedule::kCapacity), uint32_t(s->parts), uint32_t(s->split),
-             uint32_t(max_slots), uint32_t(Schedule::kOverhead));
+             uint32_t(max_slots), uint32_t(Schedule::kOverhead), arrivals, uint32_t(kCounters));
       device.context().synchronize();
       // Entries beyond the last are not written.
       const auto padded = [&](const std::vector<int32_t>& values, int size) {
@@ -427,6 +463,9 @@ void add_schedule(std::vector<Case>& cases, uint64_t seed) {
            {memory.compare("flags", flags, s->flags),
             memory.compare("pieces", pieces, padded(s->pieces, 8 * s->max_pieces)),
             memory.compare("merges", merges, padded(s->merges, 4 * max_merges)),
+            memory.compare(
+                "arrivals", arrivals,
+                padded(std::vector<int32_t>(kCounters * s->merges.size() / 4, 0), kCounters * max_merges)),
             memory.compare("merge_count", count,
                            std::vector<int32_t>{static_cast<int32_t>(s->merges.size() / 4)})})
         if (!difference.empty()) return difference;
@@ -490,8 +529,9 @@ void add_append(std::vector<Case>& cases, uint64_t seed) {
 }  // namespace
 
 void add_mla_cases(std::vector<Case>& cases, uint64_t seed) {
-  add_decode(cases, seed + 201, 1);
-  add_decode(cases, seed + 202, 2);
+  add_decode(cases, seed + 201, 1, false);
+  add_decode(cases, seed + 202, 2, false);
+  add_decode(cases, seed + 206, 1, true);
   add_decode_fp8(cases, seed + 203, false);
   add_decode_fp8(cases, seed + 204, true);
   add_combine(cases, seed + 205);

@@ -36,8 +36,11 @@ TEST(MlaBadInput, Descriptor) {
       {"head dimension", [](auto& d) { d.d_qk = 192; }, kNot,
        "desc.d_qk: offered is 576 (512 latent, 64 rope), got 192"},
       {"value dimension", [](auto& d) { d.d_v = 128; }, kNot, "desc.d_v: offered is 512, got 128"},
-      {"page size", [](auto& d) { d.page_size = 48; }, kNot,
-       "desc.page_size: offered are 16, 32, 64 and 128 tokens, got 48"},
+      {"page size", [](auto& d) { d.page_size = 0; }, kNot,
+       "desc.page_size: offered are 1 .. 65536 tokens (16, 32, 64, 128 by TMA, others gathered), got 0"},
+      {"large page", [](auto& d) { d.page_size = 65537; }, kNot,
+       "desc.page_size: offered are 1 .. 65536 tokens (16, 32, 64, 128 by TMA, others gathered), got 65537"},
+      {"merge", [](auto& d) { d.merge = 3; }, kInvalid, "desc.merge: expected 0 .. 2, got 3"},
       {"type", [](auto& d) { d.type = PTXOPS_F32; }, kNot,
        "desc.type: offered are 0 (BF16) and 2 (FP16), got 1"},
       {"pages", [](auto& d) { d.pages = 0; }, kInvalid, "desc.pages: expected 1 .. 2147483647, got 0"},
@@ -152,17 +155,44 @@ TEST(MlaBadInput, Arguments) {
   EXPECT_THAT(ptxopsGetLastError(), HasSubstr("got one of mla_decode"));
 }
 
+std::string explain(const ptxopsMlaDecodeDesc_t& desc) {
+  Plan plan;
+  EXPECT_OK(ptxopsMlaDecodePlanCreate(context(), &desc, &plan.handle));
+  size_t needed = 0;
+  EXPECT_OK(ptxopsPlanExplain(plan.handle, nullptr, 0, &needed));
+  std::string text(needed, 'x');
+  EXPECT_OK(ptxopsPlanExplain(plan.handle, text.data(), needed, nullptr));
+  return text;
+}
+
 TEST(MlaExplain, NamesTheChoiceAndSaysModelled) {
   ptxopsMlaDecodeDesc_t desc = good();
   desc.h_q = 128;
-  Plan plan;
-  ASSERT_OK(ptxopsMlaDecodePlanCreate(context(), &desc, &plan.handle));
-  size_t needed = 0;
-  ASSERT_OK(ptxopsPlanExplain(plan.handle, nullptr, 0, &needed));
-  std::string text(needed, 'x');
-  ASSERT_OK(ptxopsPlanExplain(plan.handle, text.data(), needed, nullptr));
+  std::string text = explain(desc);
   EXPECT_THAT(text, HasSubstr("modelled"));
   EXPECT_THAT(text, HasSubstr("1*   2 "));  // two tiles of rows share the keys
+  EXPECT_THAT(text, HasSubstr("keys: boxes of TMA"));
+  desc.page_size = 1, desc.max_pages = 256;
+  text = explain(desc);
+  EXPECT_THAT(text, HasSubstr("1*   1 "));  // a gather has no multicast
+  EXPECT_THAT(text, HasSubstr("keys: gathered"));
+}
+
+// One request over all SMs: its merge is no work for one of them. More requests than SMs: each is cut in two
+// at most, and a launch would cost more.
+TEST(MlaExplain, WhoMerges) {
+  ptxopsMlaDecodeDesc_t desc = good();
+  desc.batch = 1, desc.sm_count = 16, desc.max_pages = 100;
+  EXPECT_THAT(explain(desc), HasSubstr("merge: separate, mla_combine, the model's choice; 16 splits"));
+  desc.merge = PTXOPS_MLA_MERGE_FUSED;
+  EXPECT_THAT(explain(desc), HasSubstr("merge: fused into the attention kernel, as desc.merge says"));
+  desc.batch = 40, desc.merge = PTXOPS_MLA_MERGE_AUTO;
+  EXPECT_THAT(explain(desc),
+              HasSubstr("merge: fused into the attention kernel, the model's choice; 2 splits"));
+  desc.merge = PTXOPS_MLA_MERGE_SEPARATE;
+  EXPECT_THAT(explain(desc), HasSubstr("merge: separate, mla_combine, as desc.merge says"));
+  desc.split_tokens = 6400;
+  EXPECT_THAT(explain(desc), HasSubstr("merge: none, no request can be split"));
 }
 
 // An empty batch is legal, and so are lengths that are all zero.

@@ -46,6 +46,40 @@ TEST(MlaDecode, PageSizesTypesAndClusters) {
       }
 }
 
+// Pages that are no box of TMA: keys are gathered one by one. 128 heads: two tiles, without a cluster.
+TEST(MlaDecode, PagesOfAnySize) {
+  for (const int type : {PTXOPS_BF16, PTXOPS_F16})
+    for (const int page : {1, 2, 3, 4, 8, 48, 53, 256}) {
+      SCOPED_TRACE(testing::Message() << "type " << type << " page " << page);
+      check({.type = type, .h_q = page == 1 ? 128 : 24, .page_size = page, .lengths = {250, 17, 0, 600}});
+    }
+  check({.h_q = 16, .page_size = 1, .lengths = kEdges});
+  for (const bool separate : {false, true})
+    check({.s_q = 3,
+           .h_q = 40,
+           .page_size = separate ? 1 : 6,
+           .lengths = {190, 0, 33, 64, 2},
+           .causal = true,
+           .separate_rope = separate,
+           .padded = true});
+  check({.h_q = 32, .page_size = 1, .lengths = {900, 64}, .sm_count = 2, .growth = 60});
+}
+
+// A page of one token is nothing but another place for a key: the same bits as with pages of 64.
+TEST(MlaDecode, GatheredKeysGiveTheSameBits) {
+  MlaProblem p{.h_q = 72, .lengths = {700, 3, 129}};
+  const MlaData boxes(p);
+  p.page_size = 1;
+  MlaData gathered(p);
+  gathered.q = boxes.q;
+  for (int b = 0; b < 3; ++b)
+    for (int k = 0; k < p.lengths[size_t(b)]; ++k)
+      std::copy_n(&boxes.cache[boxes.key_at(b, k)], 576, &gathered.cache[gathered.key_at(b, k)]);
+  const MlaResult expected = run_mla(boxes), result = run_mla(gathered);
+  EXPECT_EQ(result.lse, expected.lse);
+  EXPECT_EQ(result.out, expected.out);
+}
+
 TEST(MlaDecode, CausalTokens) {
   for (const int tokens : {1, 2, 3, 4, 7}) {
     SCOPED_TRACE(tokens);
@@ -135,6 +169,7 @@ TEST(MlaDecode, IsDeterministic) {
 // among them or the number of SMs. The mates are the same request data under other lengths and orders.
 TEST(MlaDecode, IsBatchInvariant) {
   MlaProblem p{.h_q = 24, .lengths = {700}, .split_tokens = 64, .sm_count = 16, .max_pages = 20};
+  p.merge = PTXOPS_MLA_MERGE_SEPARATE;
   const MlaData alone(p);
   const MlaResult expected = run_mla(alone);
   expect_close(alone, expected);
@@ -143,6 +178,7 @@ TEST(MlaDecode, IsBatchInvariant) {
     for (const int sms : {16, 5, 1}) {
       MlaProblem q = p;
       q.lengths = lengths, q.sm_count = sms, q.seed = 99;
+      q.merge = sms == 5 ? PTXOPS_MLA_MERGE_SEPARATE : PTXOPS_MLA_MERGE_FUSED;
       MlaData data(q);
       const int place = static_cast<int>(std::find(lengths.begin(), lengths.end(), 700) - lengths.begin());
       // give request `place` the data of `alone`, on its own pages
@@ -160,7 +196,7 @@ TEST(MlaDecode, IsBatchInvariant) {
 // allocations end).
 TEST(MlaDecode, WrongLengthsAndPagesAreClampedAndFlagged) {
   for (const int heads : {16, 128})
-    for (const int page : {16, 64, 128}) {
+    for (const int page : {1, 8, 16, 64, 128}) {
       MlaProblem p{
           .h_q = heads, .page_size = page, .lengths = {200, 256, 70, 256, 256, 129}, .max_pages = 256 / page};
       MlaData data(p);
@@ -169,7 +205,7 @@ TEST(MlaDecode, WrongLengthsAndPagesAreClampedAndFlagged) {
       data.lengths[3] = INT32_MAX;
       data.lengths[4] = INT32_MIN;
       data.table[size_t(2 * data.desc.table_request)] = static_cast<int32_t>(data.desc.pages);
-      data.table[size_t(5 * data.desc.table_request + 129 / page)] = -1;
+      data.table[size_t(5 * data.desc.table_request + 128 / page)] = -1;
       const MlaResult result = run_mla(data);
       EXPECT_THAT(result.flags,
                   testing::ElementsAre(PTXOPS_MLA_LENGTH_NEGATIVE, PTXOPS_MLA_LENGTH_TOO_LONG,
@@ -184,7 +220,7 @@ TEST(MlaDecode, WrongLengthsAndPagesAreClampedAndFlagged) {
       };
       meant.cache.resize(size_t((meant.desc.pages + 8) * meant.desc.cache_page), 0);
       zero_page(2, 0);
-      zero_page(5, 129 / page);
+      zero_page(5, 128 / page);
       expect_close(meant, result);
     }
 }
@@ -199,56 +235,57 @@ TEST(MlaDecode, TooManyTokensForTheSlots) {
   EXPECT_EQ(result.flags[0], 0);
 }
 
-// Strides that take cache, Q and OUT beyond 2^31 elements (and 2^32 bytes). Only what is used is ever
-// touched.
+// Strides that take cache, Q and OUT beyond 2^31 elements (and 2^32 bytes), by boxes and gathered. Only what
+// is used is ever touched.
 TEST(MlaDecode, StridesBeyondTwoToThe31) {
-  const int page_size = 64, pages = 5, batch = 2, heads = 4;
-  const int64_t page_stride = int64_t{1} << 29, request_stride = int64_t{1} << 31;
-  MlaProblem p{.h_q = heads, .page_size = page_size, .lengths = {130, 90}};
-  const MlaData data(p);
-  ptxopsMlaDecodeDesc_t d = data.desc;
-  d.pages = pages + 1, d.cache_page = page_stride, d.q_request = request_stride,
-  d.out_request = request_stride + 8;
-  ptxopsDevicePtr_t cache = 0, q = 0, out = 0;
-  ASSERT_OK(ptxopsMemAlloc(context(), &cache, size_t(pages * page_stride + page_size * 576) * 2));
-  ASSERT_OK(ptxopsMemAlloc(context(), &q, size_t(request_stride + heads * 576) * 2));
-  ASSERT_OK(ptxopsMemAlloc(context(), &out, size_t(d.out_request + heads * 512) * 2));
-  // request 0 has pages 5, 0, 3; request 1 has 4, 1
-  std::vector<int32_t> table(size_t(batch * d.table_request), 1 << 30);
-  const int place[2][3] = {{5, 0, 3}, {4, 1, -1}};
-  for (const int page : {5, 0, 3, 4, 1})  // whole pages are read: NaN beyond the keys
-    ASSERT_OK(ptxopsMemset(context(), cache + uint64_t(page * page_stride) * 2, 0xFF, page_size * 576 * 2,
-                           nullptr));
-  for (int b = 0; b < batch; ++b) {
-    for (int k = 0; k < p.lengths[size_t(b)]; ++k) {
-      const int page = place[b][k / page_size];
-      table[size_t(b * d.table_request + k / page_size)] = page;
-      ASSERT_OK(ptxopsMemcpyToDevice(context(),
-                                     cache + uint64_t(page * page_stride + k % page_size * 576) * 2,
-                                     &data.cache[data.key_at(b, k)], 576 * 2, nullptr));
+  for (const int page_size : {64, 1}) {
+    SCOPED_TRACE(page_size);
+    const int batch = 2, heads = 4;
+    MlaProblem p{.h_q = heads, .page_size = page_size, .lengths = {130, 90}};
+    const MlaData data(p);
+    ptxopsMlaDecodeDesc_t d = data.desc;
+    const int64_t page_stride = (int64_t{3} << 30) / (d.pages - 1) / 8 * 8, request_stride = int64_t{1} << 31;
+    d.cache_page = page_stride, d.q_request = request_stride, d.out_request = request_stride + 8;
+    ptxopsDevicePtr_t cache = 0, q = 0, out = 0;
+    ASSERT_OK(ptxopsMemAlloc(context(), &cache, size_t((d.pages - 1) * page_stride + page_size * 576) * 2));
+    ASSERT_OK(ptxopsMemAlloc(context(), &q, size_t(request_stride + heads * 576) * 2));
+    ASSERT_OK(ptxopsMemAlloc(context(), &out, size_t(d.out_request + heads * 512) * 2));
+    // The pages of `data`, some of them beyond element 2^31.
+    int64_t last = 0;
+    for (int b = 0; b < batch; ++b) {
+      for (int i = 0; i * page_size < p.lengths[size_t(b)]; ++i) {
+        const int64_t page = data.table[size_t(b * d.table_request + i)];
+        last = std::max(last, page * page_stride);
+        ASSERT_OK(ptxopsMemcpyToDevice(context(), cache + uint64_t(page * page_stride) * 2,
+                                       &data.cache[size_t(page * data.desc.cache_page)],
+                                       size_t(page_size) * 576 * 2, nullptr));
+      }
+      ASSERT_OK(ptxopsMemcpyToDevice(context(), q + uint64_t(b * request_stride) * 2,
+                                     &data.q[data.q_at(b, 0, 0)], size_t(heads) * 576 * 2, nullptr));
     }
-    ASSERT_OK(ptxopsMemcpyToDevice(context(), q + uint64_t(b * request_stride) * 2,
-                                   &data.q[data.q_at(b, 0, 0)], size_t(heads) * 576 * 2, nullptr));
+    ASSERT_GT(last, int64_t{1} << 31);
+    const DeviceMemory device_table(data.table), lengths(data.lengths),
+        lse(size_t(batch * d.lse_request) * 4);
+    Plan plan;
+    ASSERT_OK(ptxopsMlaDecodePlanCreate(context(), &d, &plan.handle));
+    ASSERT_OK(ptxopsPlanPrepare(plan.handle));
+    size_t bytes = 0;
+    ASSERT_OK(ptxopsPlanGetWorkspaceSize(plan.handle, &bytes));
+    const DeviceMemory workspace(bytes);
+    ptxopsMlaDecodeArgs_t args = PTXOPS_MLA_DECODE_ARGS_INITIALIZER;
+    args.q = q, args.cache = cache, args.page_table = device_table.address(),
+    args.lengths = lengths.address();
+    args.out = out, args.lse = lse.address();
+    ASSERT_OK(ptxopsMlaDecodeRun(plan.handle, &args, workspace.address(), bytes, nullptr));
+    MlaResult result;
+    result.out.assign(size_t(batch * data.desc.out_request), 0xA7A7);
+    for (int b = 0; b < batch; ++b)
+      ASSERT_OK(ptxopsMemcpyToHost(context(), &result.out[size_t(b * data.desc.out_request)],
+                                   out + uint64_t(b * d.out_request) * 2, size_t(heads) * 512 * 2, nullptr));
+    result.lse = lse.read<float>();
+    expect_close(data, result);
+    for (const ptxopsDevicePtr_t memory : {cache, q, out}) EXPECT_OK(ptxopsMemFree(context(), memory));
   }
-  const DeviceMemory device_table(table), lengths(data.lengths), lse(size_t(batch * d.lse_request) * 4);
-  Plan plan;
-  ASSERT_OK(ptxopsMlaDecodePlanCreate(context(), &d, &plan.handle));
-  ASSERT_OK(ptxopsPlanPrepare(plan.handle));
-  size_t bytes = 0;
-  ASSERT_OK(ptxopsPlanGetWorkspaceSize(plan.handle, &bytes));
-  const DeviceMemory workspace(bytes);
-  ptxopsMlaDecodeArgs_t args = PTXOPS_MLA_DECODE_ARGS_INITIALIZER;
-  args.q = q, args.cache = cache, args.page_table = device_table.address(), args.lengths = lengths.address();
-  args.out = out, args.lse = lse.address();
-  ASSERT_OK(ptxopsMlaDecodeRun(plan.handle, &args, workspace.address(), bytes, nullptr));
-  MlaResult result;
-  result.out.assign(size_t(batch * data.desc.out_request), 0xA7A7);
-  for (int b = 0; b < batch; ++b)
-    ASSERT_OK(ptxopsMemcpyToHost(context(), &result.out[size_t(b * data.desc.out_request)],
-                                 out + uint64_t(b * d.out_request) * 2, size_t(heads) * 512 * 2, nullptr));
-  result.lse = lse.read<float>();
-  expect_close(data, result);
-  for (const ptxopsDevicePtr_t memory : {cache, q, out}) EXPECT_OK(ptxopsMemFree(context(), memory));
 }
 
 // Not less exact than the usual implementation: FP32 scores and softmax, weights rounded to BF16 for the

@@ -10,7 +10,12 @@
 namespace ptxops::test {
 namespace {
 
-class MlaGraph : public ::testing::TestWithParam<int> {
+struct Form {
+  int split_tokens, merge, page_size;
+  unsigned launches;
+};
+
+class MlaGraph : public ::testing::TestWithParam<Form> {
  protected:
   driver::Context driver_{driver::Driver::get(), 0};
   driver::Context::Guard guard_{driver_};
@@ -18,8 +23,13 @@ class MlaGraph : public ::testing::TestWithParam<int> {
 };
 
 TEST_P(MlaGraph, ReplaysWithOtherLengths) {
-  MlaProblem p{.s_q = 2, .h_q = 24, .lengths = {90, 0, 300, 64}, .causal = true, .split_tokens = GetParam()};
-  p.sm_count = 12, p.max_pages = 16, p.seed = random_seed();
+  MlaProblem p{.s_q = 2,
+               .h_q = 24,
+               .lengths = {90, 0, 300, 64},
+               .causal = true,
+               .split_tokens = GetParam().split_tokens};
+  p.merge = GetParam().merge, p.page_size = GetParam().page_size;
+  p.sm_count = 12, p.max_pages = 1024 / p.page_size, p.seed = random_seed();
   const std::vector<std::vector<int>> replays = {{1000, 3, 0, 65}, {0, 0, 0, 0}, {64, 128, 1024, 1023}};
   // One cache for all: as many pages as the longest needs.
   int64_t most = 0;
@@ -64,7 +74,7 @@ TEST_P(MlaGraph, ReplaysWithOtherLengths) {
   ASSERT_OK(ptxopsMlaDecodeRun(plan.handle, &args, workspace.address(), bytes,
                                reinterpret_cast<ptxopsStream_t>(stream_.handle())));
   const driver::Graph graph = capture.end();
-  EXPECT_EQ(graph.nodes(), 3u);
+  EXPECT_EQ(graph.nodes(), GetParam().launches);
   for (const MlaData& data : all) {
     SCOPED_TRACE(testing::PrintToString(data.p.lengths));
     load(data);
@@ -75,7 +85,11 @@ TEST_P(MlaGraph, ReplaysWithOtherLengths) {
     EXPECT_THAT(result.flags, testing::Each(0));
   }
 }
-INSTANTIATE_TEST_SUITE_P(Splits, MlaGraph, testing::Values(0, 128));
+INSTANTIATE_TEST_SUITE_P(
+    Forms, MlaGraph,
+    testing::Values(Form{0, PTXOPS_MLA_MERGE_SEPARATE, 64, 3}, Form{128, PTXOPS_MLA_MERGE_SEPARATE, 64, 3},
+                    Form{0, PTXOPS_MLA_MERGE_FUSED, 64, 2}, Form{128, PTXOPS_MLA_MERGE_FUSED, 1, 2}),
+    [](const testing::TestParamInfo<Form>& form) { return testing::PrintToString(form.index); });
 
 }  // namespace
 }  // namespace ptxops::test

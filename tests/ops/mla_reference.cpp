@@ -61,6 +61,7 @@ MlaData::MlaData(const MlaProblem& problem) : p(problem) {
   desc.max_pages = columns, desc.type = p.type, desc.causal = p.causal, desc.lse_base2 = p.lse_base2;
   desc.lse_empty_neg = p.lse_empty_neg, desc.separate_rope = p.separate_rope, desc.sm_count = p.sm_count;
   desc.split_tokens = p.split_tokens, desc.max_total_tokens = p.max_total_tokens;
+  desc.merge = p.merge;
   const int pad = p.padded ? 1 : 0;
   desc.q_head = width + 128 * pad;
   desc.q_token = p.h_q * desc.q_head + 8 * pad;

@@ -17,6 +17,7 @@ struct MlaProblem {
   bool padded = false;  // strides larger than contiguous, NaN between the rows
   int split_tokens = 0, max_total_tokens = 0;
   int sm_count = 8;
+  int merge = PTXOPS_MLA_MERGE_AUTO;
   int max_pages = 0;  // 0: what the longest request needs, and one more
   double spread = 1;  // of the scores
   double growth = 0;  // scores grow by this from a request's first key to its last

@@ -16,8 +16,10 @@ struct Case {
   int max_slots = -1;  // -1: what the README's bounds say
 };
 
+constexpr int kCounters = 3;  // of a merge
+
 struct Tables {
-  std::vector<int32_t> part_begin, pieces, merges, flags;
+  std::vector<int32_t> part_begin, pieces, merges, flags, arrivals;
   int merge_count = 0;
   int max_slots = 0;
 };
@@ -40,15 +42,17 @@ Tables schedule(const Case& in) {
   const auto poisoned = [](int count) { return std::vector<int32_t>(static_cast<size_t>(count), -77); };
   const Input<int32_t> lengths(in.lengths);
   const Guarded<int32_t> flags(poisoned(in.requests)), part_begin(poisoned(in.parts + 1)),
-      pieces(poisoned(8 * max_pieces)), merge_count(poisoned(1)), merges(poisoned(4 * max_merges));
+      pieces(poisoned(8 * max_pieces)), merge_count(poisoned(1)), merges(poisoned(4 * max_merges)),
+      arrivals(poisoned(kCounters * max_merges));
   driver::Launch launch(loaded.kernel, {.grid = {1}, .block = {loaded.note("threads")}});
   launch(nullptr, lengths.address(), flags.address(), part_begin.address(), pieces.address(),
          merge_count.address(), merges.address(), uint32_t(in.requests), uint32_t(0), uint32_t(in.per_length),
          uint32_t(in.capacity), uint32_t(in.parts), uint32_t(in.split_blocks), uint32_t(t.max_slots),
-         uint32_t(in.overhead));
+         uint32_t(in.overhead), arrivals.address(), uint32_t(kCounters));
   context().synchronize();
   t.flags = flags.download(), t.part_begin = part_begin.download(), t.pieces = pieces.download();
   t.merges = merges.download(), t.merge_count = merge_count.download()[0];
+  t.arrivals = arrivals.download();
   return t;
 }
 
@@ -112,6 +116,10 @@ void check(const Case& in) {
       ASSERT_EQ(merge[0], r);
       ASSERT_EQ(merge[1], first_slot);
       ASSERT_EQ(merge[2], split);
+      for (int i = piece - split; i < piece; ++i) {
+        ASSERT_EQ(t.pieces[8 * i + 6], split);
+        ASSERT_EQ(t.pieces[8 * i + 7], merges - 1);
+      }
     }
     cuts.pop_back();
     if (in.split_blocks) {
@@ -132,6 +140,8 @@ void check(const Case& in) {
     at += blocks[r] + in.overhead * count[r];
   }
   EXPECT_EQ(merges, t.merge_count);
+  for (size_t i = 0; i < t.arrivals.size(); ++i)
+    ASSERT_EQ(t.arrivals[i], int(i) < kCounters * merges ? 0 : -77) << "arrival counter " << i;
   EXPECT_LE(slots, t.max_slots);
   // parts: contiguous runs of all pieces
   ASSERT_EQ(t.part_begin[0], 0);

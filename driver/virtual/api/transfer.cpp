@@ -89,7 +89,11 @@ void check_box(const char* what, const Box& b, const Transfer& t) {
   if (t.depth > 1 && b.slice_pitch < slice_extent(b, t))
     refuse(CUDA_ERROR_INVALID_VALUE, "{} pitch of slices: expected at least the {} bytes of one, got {}",
            what, slice_extent(b, t), b.slice_pitch);
-  if (b.on_device) check_range(what, b.address, extent(b, t));
+  if (b.on_device)
+    check_range(what, b.address, extent(b, t));
+  else if (extent(b, t) > UINT64_MAX - b.address)
+    refuse(CUDA_ERROR_INVALID_VALUE, "{}: {} bytes of host memory at {:#x} end beyond the address space",
+           what, extent(b, t), b.address);
 }
 
 Box side(const char* what, CUmemorytype type, const void* host, CUdeviceptr device, uint64_t pitch,

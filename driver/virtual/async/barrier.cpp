@@ -71,6 +71,7 @@ void complete(Cta& cta, NamedBarrier& b) {
       p = b.accumulator ? p | waiter.lanes : p & ~waiter.lanes;
     }
   }
+  if (b.order) cta.cluster->checker->named_completed(cta, static_cast<uint32_t>(&b - cta.barriers.data()));
   b.results.clear();
   b.order = nullptr;
   b.expected = b.arrived = b.arrived_warps = 0;
@@ -155,6 +156,7 @@ Step barrier(Warp& w, const Op& op, uint32_t lanes) {
   }
   b.clock = std::max(b.clock, w.clock);
   if (w.order) {
+    if (!w.order->checker->named_arrive(w, op, lanes, id)) return Step::fault;
     if (!b.order) b.order = std::make_shared<BarrierOrder>();
     w.order->checker->barrier_arrive(w, lanes, *b.order, false);
   }

@@ -101,7 +101,9 @@ Step s2g_one(Warp& w, const Op& op, int lane) {
   if (w.order) {
     Checker& checker = *w.order->checker;
     const GroupedOrder g = open_group(w, op, lane, op.e ? AccessKind::atomic : AccessKind::store);
-    if (!checker.shared_range(w, op, g.read, *w.cta, static_cast<uint32_t>(from - w.cta->smem), bytes) ||
+    const uint32_t first = static_cast<uint32_t>(from - w.cta->smem);
+    if (!checker.shared_range(w, op, g.read, *w.cta, first, bytes) ||
+        !undefined_bulk_store(w, op, lane, first, bytes) ||
         !checker.global_range(w, op, g.write, reinterpret_cast<uint64_t>(to), bytes))
       return Step::fault;
   }

@@ -61,6 +61,8 @@ Step ldmatrix(Warp& w, const Op& op, uint32_t lanes) {
     else
       for (uint32_t i = 0; i < 8; ++i) std::memcpy(d + 16 * i, at.host[8 * j + i], 16);
   }
+  if (w.order && w.order->undefined.unwritten) [[unlikely]]
+    return undefined_matrix_load(w, op, at, op.f & 0xFF, kTranspose);
   return Step::next;
 }
 
@@ -77,6 +79,8 @@ Step stmatrix(Warp& w, const Op& op, uint32_t lanes) {
     else
       for (uint32_t i = 0; i < 8; ++i) std::memcpy(at.host[8 * j + i], rows[i], 16);
   }
+  if (w.order && w.order->undefined.stores) [[unlikely]]
+    undefined_matrix_store(w, op, at, op.f & 0xFF, kTranspose);
   return Step::next;
 }
 

@@ -164,6 +164,20 @@ isa::Type reduce_type(TensorMapType type, AtomicOp op) {
   }
 }
 
+// The bytes of the box that lie in the tensor, in pieces that the swizzle leaves together.
+bool judge_undefined(Warp& w, const Op& op, int lane, const TensorBox& box, uint32_t base) {
+  if (w.order->checker->undefined_stores(*w.cta).empty()) return true;
+  bool fine = true;
+  box.for_rows([&](const BoxRow& row) {
+    const uint32_t end = (row.first + row.count) * box.element;
+    for (uint32_t at = row.first * box.element, next; at < end && fine; at = next) {
+      next = std::min(end, (at | 15) + 1);
+      fine = undefined_bulk_store(w, op, lane, swizzle(base + row.offset + at, box.map.swizzle), next - at);
+    }
+  });
+  return fine;
+}
+
 Step store_one(Warp& w, const Op& op, int lane) {
   const auto& o = bulk_operands(op);
   TensorBox box;
@@ -193,7 +207,7 @@ Step store_one(Warp& w, const Op& op, int lane) {
   if (w.order) {
     const GroupedOrder g = open_group(w, op, lane, reduces ? AccessKind::atomic : AccessKind::store);
     if (!w.order->checker->shared_range(w, op, g.read, *w.cta, base, box.bytes()) ||
-        !order_global(w, op, lane, box, g.write, g.read))
+        !judge_undefined(w, op, lane, box, base) || !order_global(w, op, lane, box, g.write, g.read))
       return Step::fault;
   }
   const uint64_t read = engine_time(w, box), written = read + charge(*w.cta->cluster->grid, box);

@@ -123,11 +123,15 @@ bool gather(Warp& w, const Op& op, const char* which, uint64_t bits, bool transp
             fmt::format("operand {} of wgmma (descriptor {:#018x}) reads 16 bytes at shared address "
                         "{:#x}: shared memory is [{:#x}, {:#x})",
                         which, bits, bad, kSharedReserved, cta.smem_end));
-  else
+  else {
+    const uint32_t at = bad + static_cast<uint32_t>(shadow_first_clear(shadow, bad, 16));
+    const uint32_t line = w.order ? undefined_store_line(w, cta, at) : 0;
     w.fault(
         op, -1, Diagnostic::W8,
-        fmt::format("operand {} of wgmma (descriptor {:#018x}) reads never-written shared memory at {:#x}",
-                    which, bits, bad));
+        fmt::format("operand {} of wgmma (descriptor {:#018x}) reads never-written shared memory at {:#x}{}",
+                    which, bits, at,
+                    line ? fmt::format("; the store at line {} wrote an undefined value there", line) : ""));
+  }
   return false;
 }
 

@@ -82,6 +82,14 @@ struct WarpOrder {
   uint32_t record = 0, record_sync = 0, record_sub = 0;
 };
 
+// Who arrived at a barrier, and where.
+struct Arrival {
+  std::array<uint32_t, 3> cta_id{};
+  uint32_t warp = 0, line = 0;
+  uint32_t agent = 0;  // of the warp
+  Component at;        // its time
+};
+
 // What an mbarrier knows beside its state.
 struct MbarrierOrder {
   uint32_t agent = 0;         // of the copies that complete on it: number = phase + 1
@@ -91,6 +99,8 @@ struct MbarrierOrder {
   uint64_t loads = 0;     // phases up to this one (exclusive) have had copies
   uint64_t observed = 0;  // completion of the phases up to this one (exclusive) was observed by somebody
   uint32_t load_line = 0, load_warp = 0;  // the first copy of the latest such phase
+  // The latest arrivals of the current phase and of the latest complete one: one a line.
+  std::vector<Arrival> arrivals, completing;
   uint32_t init_lane = 0;
 };
 
@@ -146,6 +156,9 @@ class Checker {
 
   // Barriers
   void barrier_arrive(Warp& w, uint32_t lanes, BarrierOrder& b, bool relaxed);
+  // At a named barrier: the arrivals of its phase before must be known to whoever arrives in the next.
+  bool named_arrive(Warp& w, const Op& op, uint32_t lanes, uint32_t id);
+  void named_completed(const Cta& cta, uint32_t id);
   void barrier_leave(Warp& w, uint32_t lanes, const BarrierOrder& b, bool relaxed);
 
   // mbarriers
@@ -185,6 +198,9 @@ class Checker {
   bool has_waited(uint32_t rank, uint32_t warp) const {
     return cluster_.ctas[rank]->warps[warp]->order->last_wait_stamp != 0;
   }
+  // By word of the CTA's shared memory, empty until there is one: 2 * line of the latest store of an
+  // undefined value, + 1 if that was computed (undefined.h). It counts for bytes that count as not written.
+  std::vector<uint32_t>& undefined_stores(const Cta& cta) { return ctas_[cta.rank].undefined; }
   uint32_t new_agent() { return agents_++; }
   uint32_t stamp() { return ++stamp_; }
   uint32_t number() const { return number_; }
@@ -208,6 +224,7 @@ class Checker {
   std::shared_ptr<const Clock> released(Warp& w, uint32_t lanes);
   bool includes(Scope scope, uint32_t cluster, int cta, int device, const Warp& w) const;
   Record make_record(Warp& w, const Op& op, Actor actor, AccessKind kind, uint32_t size);
+  Site site_of_arrival(const Arrival& a, const char* action) const;
   bool judge_shared(struct Judgement& j, Cta& target, uint32_t offset, uint32_t bytes, int lane);
   bool judge_global(struct Judgement& j, uint64_t address, uint64_t bytes, int lane);
   bool hits_mbarrier(Warp& w, const Op& op, int lane, Cta& target, uint32_t offset, uint32_t bytes,
@@ -226,11 +243,16 @@ class Checker {
   History history_;  // of shared memory
   struct CtaOrder {
     std::vector<uint32_t> write, read;  // cells
+    std::vector<uint32_t> undefined;
     std::unordered_map<uint32_t, MbarrierOrder> mbarriers;
     uint32_t mbarriers_low = ~0u, mbarriers_high = 0;  // where they lie
     // Accesses by other CTAs, which must be over before this one leaves: by agent, the latest with its lane.
     std::unordered_map<uint32_t, std::pair<Record, uint32_t>> visitors;
     uint32_t first_agent = 0;  // of its warps
+    struct Named {
+      std::vector<Arrival> arrivals, completing;  // of the current phase, of the one before
+    };
+    std::array<Named, 16> named;
   };
   std::vector<CtaOrder> ctas_;  // by rank
   std::unordered_map<uint64_t, std::unordered_map<uint32_t, VectorClock>>

@@ -62,6 +62,11 @@ bool is_polled(const Code& code, uint32_t line) {
   return false;
 }
 
+// Does the component cover the record whichever lane it was?
+bool covers_all_lanes(const Component* k, const Record& r) {
+  return k && (r.sync <= k->sync || (r.sync == k->sync + 1 && k->mask == kAllLanes && r.sub <= k->sub));
+}
+
 // What should stand between the two.
 std::string missing_text(Diagnostic id, const Record& earlier, const Record& later) {
   using enum Diagnostic;
@@ -118,7 +123,14 @@ bool Judgement::compatible(const Record& r) const {
 bool Judgement::ordered(const Record& r, uint32_t lane, int my_lane, bool exact, bool& any_lane) {
   const WarpOrder& o = *w.order;
   const bool own_warp = r.cluster == own.cluster && r.agent == o.agent;
+  const bool crosses = is_async_proxy(own.actor) && !is_async_proxy(r.actor) && r.actor != Actor::tensormap;
   any_lane = !own_warp && o.parts.empty();
+  if (any_lane && r.grid == own.grid) {
+    const Clock* seen = r.cluster == own.cluster ? &o.clock : o.clock.of_cluster(r.cluster);
+    any_lane =
+        seen && covers_all_lanes(seen->seen.find(r.agent), r) &&
+        (!crosses || covers_all_lanes((shared ? seen->fenced_shared : seen->fenced_global).find(r.agent), r));
+  }
   if (own.actor == Actor::nc_load && r.kind != AccessKind::load && r.grid == own.grid) {
     why = Why::non_coherent;
     return false;
@@ -131,7 +143,7 @@ bool Judgement::ordered(const Record& r, uint32_t lane, int my_lane, bool exact,
     why = Why::unordered;
     return false;
   }
-  if (!is_async_proxy(own.actor) || is_async_proxy(r.actor) || r.actor == Actor::tensormap) return true;
+  if (!crosses) return true;
   if (r.grid != own.grid) return true;  // the end of a grid is a fence
   if (r.kind == AccessKind::load && !reported(Diagnostic::P6)) return true;
   if (checker.fenced(o, r, lane, my_lane, shared)) return true;

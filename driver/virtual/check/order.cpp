@@ -16,17 +16,22 @@ bool all_lanes(const Warp& w, uint32_t lanes) {
   return (w.live() & ~lanes) == 0;
 }
 
-// The warp's own component as of now, for `lanes`; and a new epoch behind it.
-Component own_component(const WarpOrder& o, const Warp& w, uint32_t lanes) {
-  return all_lanes(w, lanes) ? Component{o.sync, 0, 0} : Component{o.sync - 1, o.sub, lanes};
+// The warp's own component as of now, for `lanes`; and a new epoch behind it. That all lanes release or fence
+// in one instruction does not order them among each other.
+Component own_component(const WarpOrder& o, uint32_t lanes) {
+  return {o.sync - 1, o.sub, lanes};
 }
-void advance(WarpOrder& o, const Warp& w, uint32_t lanes) {
-  if (all_lanes(w, lanes)) {
-    ++o.sync;
-    o.sub = 1;
-  } else {
-    ++o.sub;
-  }
+void advance(WarpOrder& o) {
+  ++o.sub;
+}
+
+// One of each line, the latest first.
+void note_arrival(std::vector<Arrival>& all, const Warp& w, const Op& op) {
+  constexpr size_t kMost = 4;
+  if (!all.empty() && all.front().line == op.line) return;
+  std::erase_if(all, [&](const Arrival& a) { return a.line == op.line; });
+  if (all.size() == kMost) all.pop_back();
+  all.insert(all.begin(), Arrival{{w.cta->id.x, w.cta->id.y, w.cta->id.z}, w.id, op.line, 0, {}});
 }
 
 }  // namespace
@@ -57,9 +62,9 @@ void Checker::release(Warp& w, uint32_t lanes, Clock& to) {
   to.join(o.clock);
   for (const auto& p : o.parts)
     if (p.lanes & lanes) to.join(p.clock);
-  to.seen.raise(o.agent, own_component(o, w, lanes));
+  to.seen.raise(o.agent, own_component(o, lanes));
   if (o.strong_writes) to.seen.raise(o.strong_agent, {o.strong_writes, 0, 0});
-  advance(o, w, lanes);
+  advance(o);
 }
 
 std::shared_ptr<const Clock> Checker::released(Warp& w, uint32_t lanes) {
@@ -114,9 +119,9 @@ void Checker::fence(Warp& w, uint32_t lanes, Scope scope) {
 void Checker::fence_proxy_async(Warp& w, uint32_t lanes, bool shared, bool global) {
   WarpOrder& o = *w.order;
   Clock now = effective(w, lanes);
-  now.seen.raise(o.agent, own_component(o, w, lanes));
+  now.seen.raise(o.agent, own_component(o, lanes));
   if (o.strong_writes) now.seen.raise(o.strong_agent, {o.strong_writes, 0, 0});
-  advance(o, w, lanes);
+  advance(o);
   now.seen.raise(kForeignFence, {1, 0, 0});
   Clock& to = part(o, lanes, w.live());
   if (shared) to.fenced_shared.join(now.seen);
@@ -125,14 +130,14 @@ void Checker::fence_proxy_async(Warp& w, uint32_t lanes, bool shared, bool globa
 
 void Checker::fence_mbarrier_init(Warp& w, uint32_t lanes) {
   WarpOrder& o = *w.order;
-  o.inits.raise(o.agent, own_component(o, w, lanes));
-  advance(o, w, lanes);
+  o.inits.raise(o.agent, own_component(o, lanes));
+  advance(o);
 }
 
 void Checker::acquire_tensor_map(Warp& w, uint32_t lanes, uint64_t address) {
   acquired_maps_[address][w.order->agent] = effective(w, lanes).seen;
-  acquired_maps_[address][w.order->agent].raise(w.order->agent, own_component(*w.order, w, lanes));
-  advance(*w.order, w, lanes);
+  acquired_maps_[address][w.order->agent].raise(w.order->agent, own_component(*w.order, lanes));
+  advance(*w.order);
 }
 
 void Checker::grid_wait(Warp& w, uint32_t lanes) {
@@ -261,13 +266,17 @@ void Checker::barrier_arrive(Warp& w, uint32_t lanes, BarrierOrder& b, bool rela
   WarpOrder& o = *w.order;
   if (relaxed) {
     b.relaxed.join(effective(w, lanes).seen);
-    b.relaxed.raise(o.agent, own_component(o, w, lanes));
+    b.relaxed.raise(o.agent, own_component(o, lanes));
     b.inits.join(o.inits);
     if (o.fence && (o.fence_lanes & lanes))
       b.clock.join(*o.fence);  // a fence before a relaxed arrive releases
     return;
   }
   release(w, lanes, b.clock);
+  if (!all_lanes(w, lanes)) return;
+  // The whole warp arrives as one.
+  b.clock.seen.raise(o.agent, {o.sync, 0, 0});
+  warp_sync(o);
 }
 
 void Checker::barrier_leave(Warp& w, uint32_t lanes, const BarrierOrder& b, bool relaxed) {
@@ -283,6 +292,58 @@ void Checker::barrier_leave(Warp& w, uint32_t lanes, const BarrierOrder& b, bool
     o.flawed[static_cast<size_t>(Flaw::relaxed_cluster)].join(b.relaxed);
   }
   o.inits.join(b.inits);
+}
+
+bool Checker::named_arrive(Warp& w, const Op& op, uint32_t lanes, uint32_t id) {
+  WarpOrder& o = *w.order;
+  CtaOrder::Named& b = ctas_[w.cta->rank].named[id];
+  const auto knows = [&](const Arrival& a) {
+    if (a.agent == o.agent) return true;
+    const auto covers = [&](const Clock& c) {
+      return a.at.mask ? c.seen.covers(a.agent, a.at.sync + 1, a.at.sub,
+                                       static_cast<uint32_t>(std::countr_zero(a.at.mask)))
+                       : c.seen.covers(a.agent, a.at.sync, 0, 0);
+    };
+    if (covers(o.clock)) return true;
+    return std::any_of(o.parts.begin(), o.parts.end(),
+                       [&](const auto& p) { return (p.lanes & lanes) && covers(p.clock); });
+  };
+  const auto unknown = std::find_if_not(b.completing.begin(), b.completing.end(), knows);
+  if (unknown != b.completing.end() && reported(Diagnostic::C13)) {
+    Finding f;
+    f.id = Diagnostic::C13;
+    f.kernel = grid_.kernel().name;
+    f.what = fmt::format("{}; barrier {} of CTA rank {}", rule(f.id).title, id, w.cta->rank);
+    f.sites[0] = site_of(w, op, -1, "arrives", "");
+    f.sites[1] = site_of_arrival(*unknown, "arrived in the phase before");
+    f.site_count = 2;
+    f.missing =
+        fmt::format("synchronisation between the completion of line {} and line {}", unknown->line, op.line);
+    grid_.record(Fault(std::move(f)));
+    return false;
+  }
+  b.arrivals.push_back({{w.cta->id.x, w.cta->id.y, w.cta->id.z},
+                        w.id,
+                        op.line,
+                        o.agent,
+                        all_lanes(w, lanes) ? Component{o.sync, 0, 0} : own_component(o, lanes)});
+  return true;
+}
+
+void Checker::named_completed(const Cta& cta, uint32_t id) {
+  CtaOrder::Named& b = ctas_[cta.rank].named[id];
+  std::swap(b.arrivals, b.completing);
+  b.arrivals.clear();
+}
+
+Site Checker::site_of_arrival(const Arrival& a, const char* action) const {
+  Site s;
+  s.cta = a.cta_id;
+  s.warp = static_cast<int>(a.warp);
+  s.line = a.line;
+  s.source = grid_.desc.program->source_line(a.line);
+  s.action = action;
+  return s;
 }
 
 // ---- mbarriers
@@ -355,15 +416,21 @@ bool Checker::mbarrier_arrive(Warp& w, const Op& op, int lane, Cta& target, uint
         phase, offset, target.rank, phase - 1);
     f.sites[0] = site_of(w, op, lane, "arrives", "generic");
     f.site_count = 1;
+    // Either the wait is missing, or an arrival too many completed the phase.
+    for (const Arrival& a : m.completing) {
+      f.what += fmt::format("; warp {} arrived in phase {} at line {}", a.warp, phase - 1, a.line);
+      if (f.site_count == 1) f.sites[f.site_count++] = site_of_arrival(a, "arrived in the phase before");
+    }
     f.missing =
         fmt::format("a successful test_wait or try_wait of phase {} before line {}", phase - 1, op.line);
     grid_.record(Fault(std::move(f)));
     return false;
   }
+  note_arrival(m.arrivals, w, op);
   const uint32_t lanes = lane < 0 ? w.live() : 1u << lane;
   if (relaxed) {
     m.relaxed_arriving.join(effective(w, lanes).seen);
-    m.relaxed_arriving.raise(w.order->agent, own_component(*w.order, w, lanes));
+    m.relaxed_arriving.raise(w.order->agent, own_component(*w.order, lanes));
     if (w.order->fence && (w.order->fence_lanes & lanes)) m.arriving.join(*w.order->fence);
     return true;
   }
@@ -385,6 +452,8 @@ void Checker::mbarrier_completed(Cta& target, uint32_t offset, uint64_t phase) {
   m.arriving.seen.raise(m.agent, {static_cast<uint32_t>(phase + 1), 0, 0});
   std::swap(m.completed, m.arriving);
   std::swap(m.relaxed_completed, m.relaxed_arriving);
+  std::swap(m.completing, m.arrivals);
+  m.arrivals.clear();
   m.arriving = Clock{};
   m.relaxed_arriving.clear();
 }

@@ -6,6 +6,7 @@
 #include <mutex>
 
 #include "driver/virtual/check/checker.h"
+#include "driver/virtual/check/undefined_flow.h"
 #include "driver/virtual/exec/shadow.h"
 #include "driver/virtual/memory/memory.h"
 
@@ -17,6 +18,35 @@ using Kind = Effects::Kind;
 
 bool is_one_of(std::string_view root, std::initializer_list<std::string_view> names) {
   return std::find(names.begin(), names.end(), root) != names.end();
+}
+
+Kind kind_of(const isa::Instruction& in, bool mma) {
+  const std::string_view root = in.row().root;
+  const isa::Type type = in.type();
+  const bool pairs = isa::type_bits(type) == 32 && isa::type_name(type).ends_with("x2");
+  if (mma) return Kind::product;
+  if (is_one_of(root, {"and", "or", "xor", "not", "lop3"})) return Kind::logic;
+  if (is_one_of(root, {"shl", "shr", "shf", "bfe", "bfi"})) return Kind::shift;
+  if (root == "prmt") return Kind::permute;
+  if (root == "mov")
+    return in.operands[0].is_vector() || in.operands[1].is_vector() ? Kind::pack : Kind::copy;
+  if (is_one_of(root, {"ld", "ldu", "st", "ldmatrix", "stmatrix"})) return Kind::copy;
+  if (root == "selp") return Kind::select;
+  if (root == "setp") return isa::type_bits(type) > 64 ? Kind::compute : Kind::compare;
+  if (root == "cvt") {
+    if (in.operands.size() == 2) return Kind::convert;
+    return in.operands.size() == 3 && !in.has("pack") ? Kind::pack : Kind::compute;
+  }
+  if (root == "shfl") return Kind::shuffle;
+  if (root == "vote") return Kind::vote;
+  if (is_one_of(root, {"redux", "match"})) return Kind::reduce;
+  if (root == "movmatrix") return Kind::transpose;
+  if (is_one_of(root, {"wgmma", "elect", "bar", "barrier", "call", "atom", "red", "mbarrier", "fns"}))
+    return Kind::forget;
+  if (is_one_of(root, {"add", "sub", "mul", "mad", "neg"}) && isa::is_integer(type) && !pairs &&
+      !in.has("sat") && !in.has("hi"))
+    return Kind::low_up;
+  return pairs && in.opcode->types.size() == 1 ? Kind::halves : Kind::compute;
 }
 
 Effect effect_of(const Code& code, const isa::Instruction& in) {
@@ -33,10 +63,16 @@ Effect effect_of(const Code& code, const isa::Instruction& in) {
     for (const isa::Operand& element : o.elements) self(self, element, writes);
   };
   const bool mma = root == "wgmma" && in.operands.size() >= 3;
-  for (size_t i = 0; i < in.operands.size(); ++i) visit(visit, in.operands[i], i == 0 && (has_result || mma));
+  for (size_t i = 0; i < in.operands.size(); ++i) {
+    if (mma && (i == 1 || i == 2) && in.operands[i].is_reg())  // a descriptor
+      e.addresses.push_back(code.register_slot[in.operands[i].index]);
+    else
+      visit(visit, in.operands[i], i == 0 && (has_result || mma));
+  }
   if (in.guard >= 0) e.guard = code.register_slot[static_cast<size_t>(in.guard)];
-  e.loads = is_one_of(root, {"ld", "ldu"});
-  e.stores = root == "st";
+  e.loads = is_one_of(root, {"ld", "ldu", "ldmatrix"});
+  e.stores = is_one_of(root, {"st", "stmatrix"}) && in.row().scope != isa::Scope::async;
+  e.updates = is_one_of(root, {"atom", "red"}) && in.row().scope != isa::Scope::async;
   e.branches = is_one_of(root, {"bra", "brx", "exit", "ret"});
   e.decides = is_one_of(root, {"mbarrier", "bar", "barrier", "cp"});
   if (mma) {
@@ -44,18 +80,7 @@ Effect effect_of(const Code& code, const isa::Instruction& in) {
     if (e.accumulates && in.operands.size() > 3 && in.operands[3].is_reg())
       e.scale_d = code.register_slot[in.operands[3].index];
   }
-  if (is_one_of(root, {"wgmma",     "mma",  "shfl",    "vote",     "match",   "redux", "elect", "ldmatrix",
-                       "movmatrix", "bar",  "barrier", "and",      "or",      "xor",   "not",   "lop3",
-                       "shl",       "shr",  "shf",     "bfe",      "bfi",     "prmt",  "call",  "bfind",
-                       "fns",       "atom", "red",     "stmatrix", "mbarrier"}))
-    e.kind = Kind::forget;
-  else if (e.loads || e.stores || root == "mov")
-    e.kind =
-        in.operands.size() == 2 && root == "mov" && (in.operands[0].is_vector() || in.operands[1].is_vector())
-            ? Kind::forget
-            : Kind::copy;
-  else if (root == "selp")
-    e.kind = Kind::select;
+  e.kind = kind_of(in, mma);
   return e;
 }
 
@@ -122,11 +147,9 @@ std::vector<uint32_t> find_unassigned(const Code& code, const std::vector<Effect
         };
         if (e.guard < 0)
           for (const uint32_t s : e.writes) set(s, false);
-        const bool reads = f.instructions[i].row().root != "wgmma";
         if (e.accumulates)  // track() asks scale-d
           for (const uint32_t s : e.writes) set(s, true);
-        if (reads)
-          for (const uint32_t s : e.reads) set(s, true);
+        for (const uint32_t s : e.reads) set(s, true);
         for (const uint32_t s : e.addresses) set(s, true);
         if (e.guard >= 0) set(static_cast<uint32_t>(e.guard), true);
       }
@@ -143,6 +166,10 @@ std::vector<uint32_t> find_unassigned(const Code& code, const std::vector<Effect
   return result;
 }
 
+// Of Undefined::Lanes::line: not the load of unwritten bytes, but the store of an undefined value that they
+// come from.
+constexpr uint32_t kStored = 1u << 31;
+
 bool report(Warp& w, const Op& op, int lane, const char* use, const Undefined::Lanes& from) {
   if (!reported(Diagnostic::M6)) return true;
   Finding f;
@@ -153,8 +180,11 @@ bool report(Warp& w, const Op& op, int lane, const char* use, const Undefined::L
   f.site_count = 1;
   if (from.line) {
     Op source = op;
-    source.line = from.line;
-    f.sites[f.site_count++] = site_of(w, source, lane, "reads what nobody has written before", "generic");
+    source.line = from.line & ~kStored;
+    f.sites[f.site_count++] = site_of(
+        w, source, lane,
+        from.line & kStored ? "stores an undefined value before" : "reads what nobody has written before",
+        "generic");
   }
   w.cta->cluster->grid->record(Fault(std::move(f)));
   return false;
@@ -191,13 +221,45 @@ const Effects& effects_of(const Code& code) {
 
 void begin_undefined(Warp& w, const Frame& frame) {
   for (const uint32_t slot : effects_of(*frame.code).unassigned)
-    w.order->undefined.slots[frame.regs + slot] = {kAllLanes, 0, 0};
+    w.order->undefined.slots[frame.regs + slot].copied = kAllLanes;
 }
 
 void forget_undefined(Warp& w, const Frame& frame) {
   std::erase_if(w.order->undefined.slots, [&](const auto& s) {
     return static_cast<uint64_t>(s.first - frame.regs) < frame.code->frame_bytes;
   });
+}
+
+void Undefined::Lanes::set(uint32_t lane, uint64_t mask, bool is_computed, uint32_t from) {
+  if (mask == 0) return;
+  if (bits.empty() && mask != ~uint64_t{0}) {
+    bits.resize(kLanes);
+    for (uint32_t i = 0; i < kLanes; ++i) bits[i] = any() >> i & 1 ? ~uint64_t{0} : 0;
+  }
+  if (!bits.empty()) bits[lane] |= mask;
+  (is_computed ? computed : copied) |= 1u << lane;
+  line = from;
+}
+
+void Undefined::assign(const std::byte* slot, uint32_t lanes, const Lanes& value) {
+  const auto it = slots.find(slot);
+  const uint32_t fresh = value.any() & lanes;
+  if (it == slots.end() && !fresh) return;
+  Lanes& now = it == slots.end() ? slots[slot] : it->second;
+  if (!now.bits.empty() || (fresh && !value.bits.empty())) {
+    std::vector<uint64_t> bits(kLanes);
+    bool partial = false;
+    for (uint32_t i = 0; i < kLanes; ++i) {
+      bits[i] = lanes >> i & 1 ? value.mask(i) : now.mask(i);
+      partial |= bits[i] + 1 > 1;
+    }
+    if (!partial) bits.clear();
+    now.bits = std::move(bits);
+  }
+  now.copied = (now.copied & ~lanes) | (value.copied & lanes);
+  now.computed = (now.computed & ~lanes) | (value.computed & lanes);
+  if (fresh) now.line = value.line;
+  if (!now.any()) slots.erase(slot);
 }
 
 bool track(Warp& w, const Op& op, uint32_t lanes) {
@@ -207,89 +269,71 @@ bool track(Warp& w, const Op& op, uint32_t lanes) {
   const uint32_t index = all.of_op[static_cast<size_t>(&op - code.ops.data())];
   if (index == 0) return true;
   const Effect& e = all.effects[index - 1];
-  const auto at = [&](uint32_t slot) -> Undefined::Lanes {
-    const auto it = u.slots.find(w.regs + slot);
-    return it == u.slots.end() ? Undefined::Lanes{} : it->second;
-  };
+  const isa::Instruction& in = code.function->instructions[index - 1];
+  const auto at = [&](uint32_t slot) -> const Undefined::Lanes& { return u.at(w.regs + slot); };
+  const auto first = [](uint32_t mask) { return __builtin_ctz(mask); };
+  // Lanes that may or may not execute this.
+  uint32_t undecided = 0, guard_line = 0;
   if (e.guard >= 0) {
-    const Undefined::Lanes g = at(static_cast<uint32_t>(e.guard));
-    if (const uint32_t bad = g.any() & w.mask; bad && (e.branches || e.stores))
-      if (!report(w, op, __builtin_ctz(bad), "decides a branch or a store", g)) return false;
+    const Undefined::Lanes& g = at(static_cast<uint32_t>(e.guard));
+    undecided = g.any() & w.mask, guard_line = g.line;
+    if (undecided && (e.branches || e.stores || e.updates || e.decides))
+      if (!report(w, op, first(undecided),
+                  e.branches ? "decides a branch" : "decides whether this is executed", g))
+        return false;
   }
-  if (lanes == 0) return true;
+  if (lanes == 0 && undecided == 0) return true;
   if (e.decides)
     for (const uint32_t slot : e.reads)
-      if (const Undefined::Lanes a = at(slot); a.any() & lanes)
-        if (!report(w, op, __builtin_ctz(a.any() & lanes), "decides what a barrier or a copy does", a))
-          return false;
+      if (const Undefined::Lanes& a = at(slot); a.any() & lanes)
+        if (!report(w, op, first(a.any() & lanes), "decides what a barrier or a copy does", a)) return false;
   if (e.scale_d >= 0)
-    if (const Undefined::Lanes a = at(static_cast<uint32_t>(e.scale_d)); a.any() & lanes)
-      if (!report(w, op, __builtin_ctz(a.any() & lanes), "decides whether a wgmma accumulates", a))
-        return false;
-  if (e.accumulates && (e.scale_d < 0 || w.pred(static_cast<uint32_t>(e.scale_d))))
-    for (const uint32_t slot : e.writes)
-      if (const Undefined::Lanes a = at(slot); a.any() & lanes)
-        if (!report(w, op, __builtin_ctz(a.any() & lanes), "is accumulated by a wgmma", a)) return false;
+    if (const Undefined::Lanes& a = at(static_cast<uint32_t>(e.scale_d)); a.any() & lanes)
+      if (!report(w, op, first(a.any() & lanes), "decides whether a wgmma accumulates", a)) return false;
   for (const uint32_t slot : e.addresses)
-    if (const Undefined::Lanes a = at(slot); a.any() & lanes)
-      if (!report(w, op, __builtin_ctz(a.any() & lanes), "is used as an address", a)) return false;
-  if (e.stores) {
+    if (const Undefined::Lanes& a = at(slot); a.any() & lanes)
+      if (!report(w, op, first(a.any() & lanes), "is used as an address", a)) return false;
+  if (e.stores || e.updates) {
+    const auto space = in.space();
+    const bool far = space == isa::Space::global || space == isa::Space::generic;
     u.stores = false;
     for (size_t k = 0; k < e.reads.size() && k < 8; ++k) {
-      const Undefined::Lanes v = at(e.reads[k]);
-      u.stored[k] = v.any() & lanes;
-      if (!u.stored[k]) continue;
-      u.stores = true;
-      const auto space = code.function->instructions[index - 1].space();
-      const uint32_t bad = v.computed & lanes;
-      if (bad && (space == isa::Space::global || space == isa::Space::generic) &&
-          !(space == isa::Space::generic && stores_inside(w, op, e, bad)))
-        if (!report(w, op, __builtin_ctz(bad), "is stored to global memory", v)) return false;
+      const Undefined::Lanes& v = at(e.reads[k]);
+      if (e.stores) u.stored[k] = v;
+      if (!(v.any() & lanes)) continue;
+      u.stores = e.stores;
+      const uint32_t bad = (e.updates ? v.any() : v.computed) & lanes;
+      if (bad && far && !(space == isa::Space::generic && stores_inside(w, op, e, bad)))
+        if (!report(w, op, first(bad), "is stored to global memory", v)) return false;
     }
   }
   if (e.writes.empty()) return true;
-  Undefined::Lanes result;
-  if (e.kind == Kind::copy && !e.loads) {
-    for (const uint32_t slot : e.reads) {
-      const Undefined::Lanes v = at(slot);
-      result.copied |= v.copied, result.computed |= v.computed;
-      if (v.any()) result.line = v.line;
-    }
-  } else if (e.kind == Kind::select && e.reads.size() >= 1) {
-    const uint32_t p = w.pred(e.reads.back());
-    const Undefined::Lanes chooser = at(e.reads.back());
-    result.computed |= chooser.any();
-    result.line = chooser.line;
-    // Immediates are not among the reads: with one value it cannot be told which side it is, so it counts as
-    // chosen.
-    for (size_t k = 0; k + 1 < e.reads.size(); ++k) {
-      const Undefined::Lanes v = at(e.reads[k]);
-      const uint32_t chosen = e.reads.size() == 3 ? (k == 0 ? p : ~p) : kAllLanes;
-      result.copied |= v.copied & chosen, result.computed |= v.computed & chosen;
-      if (v.any() & chosen) result.line = v.line;
-    }
-  } else if (e.kind == Kind::compute) {
-    for (const uint32_t slot : e.reads) {
-      const Undefined::Lanes v = at(slot);
-      result.computed |= v.any();
-      if (v.any()) result.line = v.line;
-    }
-  }
+  const UndefinedResults results = lanes ? undefined_results(w, code, in, e, lanes) : UndefinedResults{};
+  size_t next = 0;  // they come in the order of the writes
   for (const uint32_t slot : e.writes) {
-    const std::byte* key = w.regs + slot;
-    Undefined::Lanes now = at(slot);
-    now.copied = (now.copied & ~lanes) | (result.copied & lanes);
-    now.computed = (now.computed & ~lanes) | (result.computed & lanes);
-    if (result.any() & lanes) now.line = result.line;
-    if (now.any())
-      u.slots[key] = now;
-    else
-      u.slots.erase(key);
+    const bool named = next < results.size() && results[next].first == slot;
+    u.assign(w.regs + slot, lanes, named ? results[next].second : Undefined::Lanes{});
+    next += named;
+    if (undecided) {
+      Undefined::Lanes either = at(slot);
+      for (uint32_t rest = undecided; rest; rest &= rest - 1)
+        either.set(static_cast<uint32_t>(first(rest)), ~uint64_t{0}, true, guard_line);
+      u.assign(w.regs + slot, undecided, either);
+    }
   }
   return true;
 }
 
 namespace {
+
+// The effect of the instruction that `op` belongs to: the nearest before it.
+const Effect& effect_at(const Warp& w, const Op& op) {
+  const Code& code = *w.split->frame->code;
+  const Effects& all = effects_of(code);
+  size_t index = static_cast<size_t>(&op - code.ops.data());
+  while (index > 0 && all.of_op[index] == 0) --index;
+  return all.effects[all.of_op[index] - 1];
+}
 
 // Bytes from `host` up to the first that nobody has written; shared, local or global memory.
 uint32_t first_missing(Warp& w, const std::byte* host, uint32_t bytes) {
@@ -310,14 +354,46 @@ void forget_bits(uint8_t* shadow, uint64_t first, uint64_t count) {
         .fetch_and(static_cast<uint8_t>(~(1u << i % 8)), std::memory_order_relaxed);
 }
 
-void mark_missing(Warp& w, const std::byte* host, uint32_t bytes) {
-  for (const auto& cta : w.cta->cluster->ctas)
-    if (static_cast<uint64_t>(host - cta->smem) < cta->smem_end)
-      return forget_bits(cta->smem_shadow.get(), static_cast<uint64_t>(host - cta->smem), bytes);
+// What a store of undefined bytes writes counts as not written; in shared memory the store is remembered.
+void mark_missing(Warp& w, const Op& op, const std::byte* host, uint32_t bytes, bool computed) {
+  for (const auto& cta : w.cta->cluster->ctas) {
+    const uint64_t first = static_cast<uint64_t>(host - cta->smem);
+    if (first >= cta->smem_end) continue;
+    forget_bits(cta->smem_shadow.get(), first, bytes);
+    std::vector<uint32_t>& stores = w.order->checker->undefined_stores(*cta);
+    if (stores.empty()) stores.resize(cta->smem_end / 4 + 1);
+    for (uint64_t i = first / 4; i <= (first + bytes - 1) / 4; ++i) stores[i] = 2 * op.line + computed;
+    return;
+  }
   if (w.local && static_cast<uint64_t>(host - w.local.get()) < uint64_t{w.local_size} * kLanes)
     return forget_bits(w.local_shadow.get(), static_cast<uint64_t>(host - w.local.get()), bytes);
   const Allocation* a = w.cta->cluster->grid->desc.memory->find(reinterpret_cast<uint64_t>(host));
   if (a && a->shadow) forget_bits(a->shadow, reinterpret_cast<uint64_t>(host) - a->base, bytes);
+}
+
+// The latest store of an undefined value at a byte of shared memory that counts as not written: as
+// Checker::undefined_stores(), 0 for none.
+uint32_t undefined_store_at(Warp& w, const std::byte* host) {
+  for (const auto& cta : w.cta->cluster->ctas) {
+    const uint64_t at = static_cast<uint64_t>(host - cta->smem);
+    if (at >= cta->smem_end) continue;
+    const std::vector<uint32_t>& stores = w.order->checker->undefined_stores(*cta);
+    return stores.empty() ? 0 : stores[at / 4];
+  }
+  return 0;
+}
+
+// `lane` gets `mask` of a byte that counts as not written, from the load `op`.
+void load_missing(Warp& w, const Op& op, uint32_t lane, uint64_t mask, const std::byte* host,
+                  Undefined::Lanes& to) {
+  const uint32_t store = undefined_store_at(w, host);
+  to.set(lane, mask, store & 1, store ? store / 2 | kStored : op.line);
+}
+
+// Bytes of which every bit is undefined, at `host`.
+void mark_bits(Warp& w, const Op& op, const std::byte* host, uint32_t bytes, uint64_t mask, bool computed) {
+  for (uint32_t b = 0; b < bytes; ++b)
+    if ((mask >> 8 * (b & 7) & 0xFF) == 0xFF) mark_missing(w, op, host + b, 1, computed);
 }
 
 }  // namespace
@@ -325,36 +401,106 @@ void mark_missing(Warp& w, const std::byte* host, uint32_t bytes) {
 Step undefined_load(Warp& w, const Op& op, uint32_t lanes, const LaneAccess& at, uint32_t size,
                     uint32_t count) {
   Undefined& u = w.order->undefined;
-  const Code& code = *w.split->frame->code;
-  const Effects& all = effects_of(code);
-  // The effect of the instruction that this op belongs to: the nearest before it.
-  size_t index = static_cast<size_t>(&op - code.ops.data());
-  while (index > 0 && all.of_op[index] == 0) --index;
-  const Effect& e = all.effects[all.of_op[index] - 1];
+  const Effect& e = effect_at(w, op);
   const uint32_t met = u.unwritten & lanes;
   u.unwritten = 0;
   for (uint32_t k = 0; k < count && k < e.writes.size(); ++k) {
-    uint32_t bad = 0;
+    Undefined::Lanes loaded;
     for (uint32_t rest = met; rest; rest &= rest - 1) {
-      const int lane = __builtin_ctz(rest);
-      if (first_missing(w, at.host[lane] + k * size, size) < size) bad |= 1u << lane;
+      const uint32_t lane = static_cast<uint32_t>(__builtin_ctz(rest));
+      const std::byte* host = at.host[lane] + k * size;
+      for (uint32_t b = 0; b < size; ++b) {
+        if (first_missing(w, host + b, 1) == 1) continue;
+        // The last byte brings the sign.
+        const uint64_t byte = b + 1 < size ? uint64_t{0xFF} : ~uint64_t{0};
+        load_missing(w, op, lane, byte << 8 * (b & 7), host + b, loaded);
+      }
     }
-    if (!bad) continue;
-    Undefined::Lanes& now = u.slots[w.regs + e.writes[k]];
-    now.copied |= bad;
-    now.line = op.line;
+    u.assign(w.regs + e.writes[k], loaded.any(), loaded);
   }
   w.pc = &op + 1;
   return Step::jump;
 }
 
-void undefined_store(Warp& w, uint32_t lanes, const LaneAccess& at, uint32_t size) {
+void undefined_store(Warp& w, const Op& op, uint32_t lanes, const LaneAccess& at, uint32_t size) {
   Undefined& u = w.order->undefined;
-  for (uint32_t k = 0; k < 8 && (k + 1) * size <= at.size; ++k)
-    for (uint32_t rest = u.stored[k] & lanes; rest; rest &= rest - 1)
-      mark_missing(w, at.host[__builtin_ctz(rest)] + k * size, size);
+  for (uint32_t k = 0; k < 8 && (k + 1) * size <= at.size; ++k) {
+    const Undefined::Lanes& v = u.stored[k];
+    for (uint32_t rest = v.any() & lanes; rest; rest &= rest - 1) {
+      const uint32_t lane = static_cast<uint32_t>(__builtin_ctz(rest));
+      mark_bits(w, op, at.host[lane] + k * size, size, v.mask(lane), v.computed >> lane & 1);
+    }
+  }
   u.stores = false;
-  std::fill(std::begin(u.stored), std::end(u.stored), 0);
+}
+
+namespace {
+
+// Byte `b` of row `i` of a matrix of 8 rows of 16 bytes: the lane that holds it, and the shift to its bits.
+struct MatrixByte {
+  uint32_t lane, shift;
+};
+MatrixByte matrix_byte(uint32_t i, uint32_t b, bool transposed) {
+  const uint32_t column = b / 2;
+  return transposed ? MatrixByte{4 * column + i / 2, 16 * (i & 1) + 8 * (b & 1)}
+                    : MatrixByte{4 * i + column / 2, 16 * (column & 1) + 8 * (b & 1)};
+}
+
+}  // namespace
+
+Step undefined_matrix_load(Warp& w, const Op& op, const LaneAccess& at, uint32_t count, bool transposed) {
+  Undefined& u = w.order->undefined;
+  const Effect& e = effect_at(w, op);
+  const uint32_t met = u.unwritten;
+  u.unwritten = 0;
+  for (uint32_t j = 0; j < count && j < e.writes.size(); ++j) {
+    Undefined::Lanes loaded;
+    for (uint32_t i = 0; i < 8; ++i) {
+      if (!(met >> (8 * j + i) & 1)) continue;
+      for (uint32_t b = 0; b < 16; ++b) {
+        const std::byte* host = at.host[8 * j + i] + b;
+        if (first_missing(w, host, 1) == 1) continue;
+        const MatrixByte to = matrix_byte(i, b, transposed);
+        load_missing(w, op, to.lane, uint64_t{0xFF} << to.shift, host, loaded);
+      }
+    }
+    u.assign(w.regs + e.writes[j], loaded.any(), loaded);
+  }
+  w.pc = &op + 1;
+  return Step::jump;
+}
+
+void undefined_matrix_store(Warp& w, const Op& op, const LaneAccess& at, uint32_t count, bool transposed) {
+  Undefined& u = w.order->undefined;
+  u.stores = false;
+  for (uint32_t j = 0; j < count; ++j) {
+    const Undefined::Lanes& v = u.stored[j];
+    if (!v.any()) continue;
+    for (uint32_t i = 0; i < 8; ++i)
+      for (uint32_t b = 0; b < 16; ++b) {
+        const MatrixByte from = matrix_byte(i, b, transposed);
+        if ((v.mask(from.lane) >> from.shift & 0xFF) == 0xFF)
+          mark_missing(w, op, at.host[8 * j + i] + b, 1, v.computed >> from.lane & 1);
+      }
+  }
+}
+
+uint32_t undefined_store_line(Warp& w, const Cta& cta, uint32_t offset) {
+  const std::vector<uint32_t>& stores = w.order->checker->undefined_stores(cta);
+  return stores.empty() || shadow_first_clear(cta.smem_shadow.get(), offset, 1) == 1 ? 0
+                                                                                     : stores[offset / 4] / 2;
+}
+
+bool undefined_bulk_store(Warp& w, const Op& op, int lane, uint32_t first, uint32_t bytes) {
+  const std::vector<uint32_t>& stores = w.order->checker->undefined_stores(*w.cta);
+  if (stores.empty()) return true;
+  for (uint32_t i = first; i < first + bytes; ++i)
+    if ((stores[i / 4] & 1) && shadow_first_clear(w.cta->smem_shadow.get(), i, 1) == 0) {
+      Undefined::Lanes from;
+      from.line = stores[i / 4] / 2 | kStored;
+      return report(w, op, lane, "is stored to global memory by a bulk copy", from);
+    }
+  return true;
 }
 
 }  // namespace ptxops::virt

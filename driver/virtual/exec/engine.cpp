@@ -144,19 +144,21 @@ void Engine::Impl::run() {
     if (cluster) {
       grid.suspended.push_back(std::move(cluster));
     } else {
-      --grid.resident;
       if (state == ClusterState::finished) grid.durations[index] = duration;
+      uint64_t gone = 1;
       if (grid.aborted.load(std::memory_order_relaxed)) {
-        grid.resident -= grid.suspended.size();
+        gone += grid.suspended.size();
         auto dropped = std::move(grid.suspended);
         grid.suspended.clear();
         lock.unlock();
         dropped.clear();
         lock.lock();
-        if (grid.resident == 0) finish(lock, active);
-      } else if (grid.resident == 0 && grid.next_cluster == grid.clusters_total) {
-        finish(lock, active);
       }
+      // Counted in one go with the question, and after all of them are freed: one worker alone sees the end.
+      grid.resident -= gone;
+      const bool all_began =
+          grid.next_cluster == grid.clusters_total || grid.aborted.load(std::memory_order_relaxed);
+      if (grid.resident == 0 && all_began) finish(lock, active);
     }
     work.notify_all();
   }

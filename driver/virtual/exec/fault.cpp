@@ -45,6 +45,7 @@ FaultKind kind_of(Diagnostic id) {
     case C2:
     case C3:
     case C4:
+    case C13:
     case C5:
     case C8:
       return FaultKind::barrier;

@@ -22,7 +22,7 @@ bool locate(Warp& w, const Op& op, uint32_t lanes, LaneAccess& at) {
   if (w.order && access.order != Order::weak && !w.order->checker->publish(w, op, lanes, at, access))
     return false;
   if (w.order && w.order->undefined.stores) [[unlikely]]
-    undefined_store(w, lanes, at, sizeof(T));
+    undefined_store(w, op, lanes, at, sizeof(T));
   charge_lanes(w, lanes, at);
   if (at.where != LaneAccess::Where::local)
     ++w.cta->cluster->progress;  // nobody waits for a lane's own memory

@@ -45,6 +45,14 @@ TEST_F(Memory, CopiesRoundTrip) {
   EXPECT_EQ(download(b, data.size()), expected);
 }
 
+TEST_F(Memory, CopiesBetweenHostAddressesThatWrapAroundAreRefused) {
+  std::vector<uint8_t> a = random_bytes(64), b = a;
+  const auto to = reinterpret_cast<CUdeviceptr>(a.data()), from = reinterpret_cast<CUdeviceptr>(b.data());
+  for (const CUdeviceptr bytes : {CUdeviceptr{SIZE_MAX}, CUdeviceptr{SIZE_MAX - 63}, 0 - std::min(to, from)})
+    EXPECT_EQ(cuda().cuMemcpy(to, from, bytes), CUDA_ERROR_INVALID_VALUE) << bytes;
+  EXPECT_EQ(a, b);
+}
+
 TEST_F(Memory, FreshMemoryIsNaNAndStaysNeverWrittenWhenCopied) {
   const CUdeviceptr a = allocate(64), b = allocate(64);
   EXPECT_EQ(download(a, 64), std::vector<uint8_t>(64, 0xFF));

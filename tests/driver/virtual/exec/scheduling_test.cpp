@@ -64,6 +64,20 @@ TEST(Scheduling, OutOfBoundsStoreNamesLaneAndLine) {
   EXPECT_EQ(out[0], 0xdeadbeefu) << "a faulting store must not be half done";
 }
 
+// While one worker drops the suspended clusters of a grid that faults, another one ends the last running one:
+// the grid is done once. A matter of luck, hence often.
+TEST(Scheduling, AGridThatFaultsAmongSpinningOnesEndsOnce) {
+  for (int i = 0; i < 200; ++i) {
+    Buffer out(1, 0);
+    const auto r = run(kernel(".reg .b32 %c,%v; .reg .pred %p;\n mov.u32 %c, %ctaid.x;\n"
+                              "setp.ge.u32 %p, %c, 4;\n @%p trap;\n"
+                              "SPIN: ld.relaxed.gpu.global.u32 %v, [%out];\n setp.eq.u32 %p, %v, 0;\n"
+                              "@%p bra SPIN;\n"),
+                       {out.address()}, {{8, 1, 1}, {32, 1, 1}});
+    ASSERT_EQ(r.fault.kind, FaultKind::trap) << r.fault.text;
+  }
+}
+
 TEST(Scheduling, TwoGridsThatWaitForEachOther) {
   Buffer flags(2, 0);
   isa::Module module;
