@@ -13,7 +13,7 @@ constexpr double kL2BytesTotal = 6154;                   // whole L2
 constexpr double kDramBytes = 0.93 * 3.35e12 / 1.755e9;  // whole device, per clock
 constexpr double kL2Latency = 340;                       // near and far half
 constexpr double kLaunch = 1.37e-6 * 1.755e9;            // one more kernel in a graph
-constexpr double kBlockBytes = 64 * 576 * 2;             // keys of a block
+constexpr double kBlockValues = 64 * 576;                // keys of a block
 constexpr double kRowBytes = 512 * 4;                    // of a partial result
 
 int64_t ceil_div(int64_t a, int64_t b) {
@@ -49,11 +49,26 @@ double merge_cycles(const MlaShape& s, const MlaConfig& c, int64_t splits) {
   return 2 * kL2Latency + one * static_cast<double>(ceil_div(merges * tiles, s.sm_count));
 }
 
+struct Kernel {
+  explicit Kernel(const char* path) : head(jit::parse_head(path)), domain(jit::legal_domain(head)) {}
+  jit::KernelHead head;
+  jit::Domain domain;
+};
+
+const Kernel& kernel(bool e4m3) {
+  if (e4m3) {
+    static const Kernel k(kMlaDecodeE4m3Path);
+    return k;
+  }
+  static const Kernel k(kMlaDecodePath);
+  return k;
+}
+
 }  // namespace
 
 std::vector<MlaRanked> rank(const MlaShape& s) {
-  static const jit::KernelHead head = jit::parse_head(kMlaDecodePath);
-  static const jit::Domain domain = jit::legal_domain(head);
+  const auto& [head, domain] = kernel(s.e4m3);
+  const double block_bytes = kBlockValues * (s.e4m3 ? 1 : 2);
   const auto param = [&](const jit::Config& c, const char* name) {
     return c[static_cast<size_t>(head.param_index(name))];
   };
@@ -64,7 +79,7 @@ std::vector<MlaRanked> rank(const MlaShape& s) {
   for (size_t i = 0; i < domain.configs.size(); ++i) {
     const jit::Config& c = domain.configs[i];
     if (param(c, "TYPE") != s.type || param(c, "PAGE") != (boxes ? s.page_size : 0)) continue;
-    const bool fused = param(c, "FUSED") != 0;
+    const bool fused = !s.e4m3 && param(c, "FUSED") != 0;
     if (s.merge != MlaMerge::kAny && fused != (s.merge == MlaMerge::kFused)) continue;
     const auto note = [&](const char* name) {
       return domain.note(i, static_cast<size_t>(head.note_index(name)));
@@ -87,16 +102,18 @@ std::vector<MlaRanked> rank(const MlaShape& s) {
     const int64_t useful = std::min<int64_t>(ceil_div(s.rows, 64) * r.config.parts, s.sm_count);
     cost.tensor = static_cast<double>(note("tensor_clocks"));
     cost.shared = static_cast<double>(note("smem_clocks"));
-    cost.l2 = kBlockBytes / r.config.cluster / std::min(kL2BytesPerSm, kL2BytesTotal / ctas);
+    cost.l2 = block_bytes / r.config.cluster / std::min(kL2BytesPerSm, kL2BytesTotal / ctas);
     // the tiles of a part read the same keys at about the same time: once from memory
-    cost.dram = kBlockBytes * ctas / static_cast<double>(std::min<int64_t>(tiles, s.sm_count)) / kDramBytes;
+    cost.dram = block_bytes * ctas / static_cast<double>(std::min<int64_t>(tiles, s.sm_count)) / kDramBytes;
     cost.block = std::max({cost.tensor, cost.shared, cost.l2, cost.dram});
     cost.occupied = static_cast<double>(useful) / s.sm_count;
     cost.splits = splits_of(s, r.config.parts);
     cost.merge = merge_cycles(s, r.config, cost.splits);
     all.push_back(std::move(r));
   }
-  if (all.empty()) throw std::invalid_argument("no configuration of mla_decode fits this shape");
+  if (all.empty())
+    throw std::invalid_argument(s.e4m3 ? "no configuration of mla_decode_e4m3 fits this shape"
+                                       : "no configuration of mla_decode fits this shape");
   std::stable_sort(all.begin(), all.end(), [](const MlaRanked& a, const MlaRanked& b) {
     const double speed_a = a.cost.occupied / a.cost.block, speed_b = b.cost.occupied / b.cost.block;
     if (speed_a != speed_b) return speed_a > speed_b;

@@ -11,11 +11,13 @@
 namespace ptxops::autotune {
 
 inline constexpr const char* kMlaDecodePath = "mla/mla_decode.ptx";
+inline constexpr const char* kMlaDecodeE4m3Path = "mla/mla_decode_e4m3.ptx";
 
 enum class MlaMerge { kAny, kSeparate, kFused };
 
 struct MlaShape {
-  int type = 0;  // TYPE of the kernel: 0 BF16, 1 FP16
+  bool e4m3 = false;  // mla_decode_e4m3, else mla_decode
+  int type = 0;       // TYPE of the kernel: 0 BF16, 1 FP16
   int64_t page_size = 64;
   int64_t rows = 0;                 // of a request: s_q * h_q
   int sm_count = 132;               // SMs that the plan may use

@@ -584,6 +584,78 @@ PTXOPS_API ptxopsStatus_t ptxopsMlaDecodeFp8Run(ptxopsPlan_t plan, const ptxopsM
                                                 ptxopsDevicePtr_t workspace, size_t workspace_bytes,
                                                 ptxopsStream_t stream);
 
+/* ---- MLA decode attention in FP8
+ * --------------------------------------------------------------------------------------------------
+ *
+ * As MLA decode, where Q and cache are e4m3 (a token is 576 bytes: 512 latent, 64 rope), each with one scale:
+ *
+ *   s[k] = softmax_scale * dq * dk * (Q . C[k])      OUT = dk * sum over k of softmax(s)[k] * C[k,0:512]
+ *   dq = desc.descale_q * *args.descale_q            dk = desc.descale_k * *args.descale_k
+ *
+ * Both products are FP8: the softmax's weights are rounded to e4m3, in units of 2^-8 of about the largest,
+ * and their rounded sum divides them; LSE has the sum of unrounded ones. So the weight of a key is off by at
+ * most 1/16 of itself (keys below 2^-14 of the largest: by 2^-18 of it), and not at all where one key has all
+ * the weight. Hopper keeps 14 bits of an FP8 sum: scores have about 11 to 12 bits; the second product is
+ * added up in FP32 every 64 keys. A code 0x7f or 0xff (NaN) in a visible key or in Q makes its rows NaN.
+ * Everything else as in MLA decode.
+ */
+typedef struct ptxopsMlaDecodeE4m3Desc_t {
+  size_t size;
+  uint32_t magic, version;
+  int64_t batch;       /* requests */
+  int64_t s_q;         /* query tokens of a request */
+  int64_t h_q;         /* query heads, 1 .. 128; one latent head */
+  int64_t d_qk;        /* 576 */
+  int64_t d_v;         /* 512 */
+  int64_t pages;       /* of the cache */
+  int64_t page_size;   /* 16, 32, 64, 128 tokens */
+  int64_t max_pages;   /* of a request: columns of the page table */
+  float softmax_scale; /* above 0; 0 = 1 / sqrt(d_qk) */
+  float descale_q;     /* above 0 */
+  float descale_k;     /* above 0 */
+  int32_t out_type;    /* PTXOPS_BF16 or PTXOPS_F16 */
+  int32_t causal;
+  int32_t lse_base2;        /* 1: LSE in base 2 */
+  int32_t lse_empty_neg;    /* 1: LSE of a row without keys is -inf */
+  int32_t sm_count;         /* SMs to use; 0 = all of the device */
+  int64_t split_tokens;     /* as in MLA decode */
+  int64_t max_total_tokens; /* as in MLA decode */
+  /* Strides, in elements. 0 = contiguous, in the order written. */
+  int64_t q_request, q_token, q_head;       /* Q [batch, s_q, h_q, 576]; multiples of 16 */
+  int64_t cache_page, cache_token;          /* [pages, page_size, 576]; multiples of 16 */
+  int64_t out_request, out_token, out_head; /* OUT [batch, s_q, h_q, 512]; multiples of 8 */
+  int64_t lse_request, lse_head, lse_token; /* LSE [batch, h_q, s_q] */
+  int64_t table_request;                    /* page table [batch, max_pages] */
+} ptxopsMlaDecodeE4m3Desc_t;
+#define PTXOPS_MLA_DECODE_E4M3_DESC_INITIALIZER                                                             \
+  {                                                                                                         \
+    PTXOPS_HEADER(ptxopsMlaDecodeE4m3Desc_t), 0, 1, 128, 576, 512, 0, 64, 0, 0.0f, 1.0f, 1.0f, PTXOPS_BF16, \
+        0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0                                                \
+  }
+
+typedef struct ptxopsMlaDecodeE4m3Args_t {
+  size_t size;
+  uint32_t magic, version;
+  ptxopsDevicePtr_t q, cache;             /* e4m3; 16-byte aligned */
+  ptxopsDevicePtr_t descale_q, descale_k; /* FP32, one each, read by the run, above 0; or 0: 1 */
+  ptxopsDevicePtr_t page_table;           /* int32; entries beyond a request's length are not read */
+  ptxopsDevicePtr_t lengths;              /* int32 [batch] */
+  ptxopsDevicePtr_t out;                  /* 16-byte aligned */
+  ptxopsDevicePtr_t lse;                  /* FP32 */
+  ptxopsDevicePtr_t flags; /* int32 [batch], or 0: each request's PTXOPS_MLA_... bits; 0 = all was well */
+} ptxopsMlaDecodeE4m3Args_t;
+#define PTXOPS_MLA_DECODE_E4M3_ARGS_INITIALIZER \
+  { PTXOPS_HEADER(ptxopsMlaDecodeE4m3Args_t), 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+
+PTXOPS_API ptxopsStatus_t ptxopsMlaDecodeE4m3Check(const ptxopsMlaDecodeE4m3Desc_t* desc);
+PTXOPS_API ptxopsStatus_t ptxopsMlaDecodeE4m3PlanCreate(ptxopsContext_t context,
+                                                        const ptxopsMlaDecodeE4m3Desc_t* desc,
+                                                        ptxopsPlan_t* plan);
+/* One run at a time in one workspace. */
+PTXOPS_API ptxopsStatus_t ptxopsMlaDecodeE4m3Run(ptxopsPlan_t plan, const ptxopsMlaDecodeE4m3Args_t* args,
+                                                 ptxopsDevicePtr_t workspace, size_t workspace_bytes,
+                                                 ptxopsStream_t stream);
+
 #ifdef __cplusplus
 }
 #endif
