@@ -54,8 +54,9 @@ class Kernel:
 
 
 # What a block's way through a main loop must pass.
-PASSES = r"[HQ]GMMA|LDSM|STSM|LDS|STS|LDG|UTMALDG|SYNCS\.ARRIVE"
+PASSES = r"[HQ]GMMA|VOTE\.ALL|LDSM|STSM|LDS|STS|LDG|UTMALDG|SYNCS\.ARRIVE"
 TAIL_AND_TABLES = r"STS|LDG"
+RESCALE = r"LDS\.64$"  # the scales of all rows; those of two tell whether it is due
 LOADS = r"UTMALDG|SYNCS\.ARRIVE\.TRANS64$"  # the latter announces their bytes
 
 DENSE = Kernel("mla_decode", {"TYPE": 0, "PAGE": 64, "CLUSTER": 1, "FUSED": 0}, BLOCK_BYTES, [
@@ -68,6 +69,11 @@ FP8 = Kernel("mla_decode_fp8", {"SPARSE": 0}, 0, [
     Role("producer", r"LDG\.E\.64\.CONSTANT", 4, 1, "stored", r"LDG\.E\.128$"),  # the table of pieces
     Role("scores", r"HGMMA\.64x64x16", 4, 1, "scores"),
     Role("output", r"HGMMA\.64x128x16", 8, 2, "output"),
+])
+E4M3 = Kernel("mla_decode_e4m3", {"TYPE": 0, "PAGE": 64, "CLUSTER": 1}, KEYS * COLUMNS, [
+    Role("scores", r"QGMMA\.64x32x32", 4, 1, "scores"),
+    Role("output", r"QGMMA\.64x64x32", 7, 1, "output", f"{TAIL_AND_TABLES}|{RESCALE}|{LOADS}"),
+    Role("output and loads", r"QGMMA\.64x64x32", 1, 1, "output", f"{TAIL_AND_TABLES}|{RESCALE}"),
 ])
 
 
@@ -264,7 +270,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--build", type=pathlib.Path, default=ROOT / "build" / "release", help="build folder")
     options = parser.parse_args()
-    for kernel in (DENSE, FP8):
+    for kernel in (DENSE, FP8, E4M3):
         counts = limits(kernel, options.build / "bin")
         print(kernel.name, *(f"{name}={value}" for name, value in kernel.parameters.items()))
         print(f"  {'':<20} tensor   shared = operands +    moved  mbarrier ops  issue slots  + rescale")

@@ -43,13 +43,14 @@ struct Attention {
   static constexpr int kCut = 2, kBadRequest = 5, kBadPage = 1, kBadKey = 70;
   std::vector<double> zero = std::vector<double>(kWidth, 0);
 
-  // `token` makes slot n of the cache and returns its value. second: length of the second request.
+  // `token` makes slot n of the cache and returns its value. second: length of the second request. query: an
+  // element of q; then both products are in FP8.
   Attention(uint64_t seed, bool sparse, const std::function<std::vector<double>(int, Random&)>& token,
-            int second = 64) {
+            int second = 64, const std::function<double(Random&)>& query = nullptr) {
     lengths[1] = second;
     Random random{seed};
     for (int i = 0; i < requests * kHeads * kWidth; ++i)
-      q.push_back(test::bf16(static_cast<float>(2 * random.unit() - 1)));
+      q.push_back(test::bf16(static_cast<float>(query ? query(random) : 2 * random.unit() - 1)));
     for (int slot = 0; slot < pages * kPage; ++slot) tokens.push_back(token(slot, random));
     for (int i = 0; i < requests * width; ++i)
       table.push_back(static_cast<int32_t>(random.between(0, pages - 1)));
@@ -64,6 +65,7 @@ struct Attention {
         for (int i = 0; i < kWidth; ++i)
           x.push_back(mla::bf16_value(q[(size_t(r) * kHeads + h) * kWidth + i]));
         rows.push_back(mla::exact(x, keys, scale, -std::numeric_limits<double>::infinity()));
+        if (query) loosen(rows.back(), x, keys);
       }
       // {request, first block, end block, length, slot, split, splits, merge}
       const int blocks = static_cast<int>(ceil_div(lengths[r], 64));
@@ -78,6 +80,22 @@ struct Attention {
       }
     }
     part_begin = {0, static_cast<int32_t>(pieces.size() / 8)};
+  }
+  // For FP8: scores lose 0.02 at most of their 14 bits' cuts; a weight is off by that and half a step of e4m3
+  // (1/16), independent of the others'. What moves a column is how far a value lies from it. Six standard
+  // deviations.
+  void loosen(mla::Row& row, const std::vector<double>& x,
+              const std::vector<const std::vector<double>*>& keys) {
+    constexpr double kScore = 0.02;
+    row.lse_bound += kScore;
+    std::vector<double> square(kLatent, 0);
+    for (const std::vector<double>* key : keys) {
+      double s = 0;
+      for (int i = 0; i < kWidth; ++i) s += x[i] * (*key)[i];
+      const double off = std::exp(s * scale - row.lse) * (1.0 / 16 / std::sqrt(3) + kScore);
+      for (int i = 0; i < kLatent; ++i) square[i] += std::pow(off * ((*key)[i] - row.out[i]), 2);
+    }
+    for (int i = 0; i < kLatent; ++i) row.bound[i] += 6 * std::sqrt(square[i]);
   }
   std::vector<int32_t> page_table() const {
     std::vector<int32_t> t = table;
@@ -298,6 +316,84 @@ void add_decode_fp8(std::vector<Case>& cases, uint64_t seed, bool sparse) {
            page * mla::kTokenBytes, uint64_t(mla::kTokenBytes), uint64_t(0), uint32_t(page),
            uint32_t(a->pages), uint32_t(1), uint32_t(heads), uint32_t(0),
            static_cast<float>(a->scale * kLog2e));
+    device.context().synchronize();
+    return check(memory, *a, at);
+  });
+  cases.push_back(std::move(c));
+}
+
+// An element of e4m3, 2^-3 to 1.875 or their negatives.
+double push_e4m3(std::vector<uint8_t>& codes, Random& random) {
+  codes.push_back(static_cast<uint8_t>(random.between(0x20, 0x3f) | random.between(0, 1) << 7));
+  return mla::e4m3_value(codes.back());
+}
+
+void add_decode_e4m3(std::vector<Case>& cases, uint64_t seed, int cluster) {
+  auto q = std::make_shared<std::vector<uint8_t>>(), cache = std::make_shared<std::vector<uint8_t>>();
+  const auto a = std::make_shared<const Attention>(
+      seed, false,
+      [&](int, Random& random) {
+        std::vector<double> x;
+        for (int i = 0; i < kWidth; ++i) x.push_back(push_e4m3(*cache, random));
+        return x;
+      },
+      100, [&](Random& random) { return push_e4m3(*q, random); });  // a tail whose slot is filled again
+  Case c{.name = fmt::format("mla_decode_e4m3/{}", cluster == 2 ? "cluster" : "single"),
+         .path = "mla/mla_decode_e4m3.ptx",
+         .params = {{"TYPE", 0}, {"PAGE", Attention::kPage}, {"CLUSTER", cluster}},
+         .protocols = {},
+         .problems = {}};
+  const auto protocol = [&](const char* name, std::initializer_list<const char*> texts) {
+    for (const char* text : texts) c.protocols.push_back({text, name});
+  };
+  const std::initializer_list<const char*> set_up = {"mbar_init_fence", "cluster_barrier", "bar.sync 0;"};
+  protocol("key ring", {"SMEM_FULL", "SMEM_EMPTY", "load_next(", "scores_start(", "wait_keys(", "next_keys(",
+                        "wrap, group, {{BLOCKS}}", "load_v(", "mbar_arrive_cluster_if(",
+                        "mbar_arrive_if(warp_leader, empty)", "wgmma", "clear_tail("});
+  protocol("p slots", {"SMEM_P_", "SMEM_NEXT", "write_scales(", "store_p(", "publish_p(", "wait_p(",
+                       "wait_next(", "release_p(", "rescale(", "multiply(", "wgmma", "fence_async_smem",
+                       "ld.shared", "bar.warp.sync -1; < store_piece()"});
+  for (const char* name : {"key ring", "p slots"}) protocol(name, set_up);
+  protocol("dependent launch", {"dependency_wait()", "ld.global", "st.global", "tensor_load"});
+  protocol("registers", {"setmaxnreg"});
+  c.problems.push_back([=](const Device& device, const Notes& notes) {
+    constexpr uint64_t heads = Attention::kHeads, page = Attention::kPage, token = kWidth;
+    Memory memory(device);
+    const uint64_t d_q = memory.input(*q), d_cache = memory.input(*cache),
+                   parts = memory.input(a->part_begin), pieces = memory.input(a->pieces),
+                   table = memory.input(a->page_table()), scales = memory.input(std::vector<float>{0.5F, 2});
+    // The scales' product is 1; one case has none of them.
+    const bool scaled = cluster == 2;
+    const uint64_t descale_q = scaled ? scales : 0, descale_k = scaled ? scales + 4 : 0;
+    const Outputs at = outputs(memory, *a);
+    const auto map = [&](uint64_t address, std::vector<uint64_t> dim, std::vector<uint64_t> stride,
+                         std::vector<uint32_t> box, abi::CUtensorMapSwizzle swizzle) {
+      driver::TiledTensor t{.type = abi::CU_TENSOR_MAP_DATA_TYPE_UINT8,
+                            .rank = static_cast<uint32_t>(dim.size()),
+                            .address = address};
+      std::copy(dim.begin(), dim.end(), t.dim);
+      std::copy(stride.begin(), stride.end(), t.stride);
+      std::copy(box.begin(), box.end(), t.box);
+      t.swizzle = swizzle;
+      return driver::encode_tiled(device.context().driver(), t);
+    };
+    const auto tm_latent = map(d_cache, {128, page, 4, uint64_t(a->pages)}, {token, 128, page * token},
+                               {128, note(notes, "latent_box_rows"), note(notes, "latent_box_chunks"), 1},
+                               abi::CU_TENSOR_MAP_SWIZZLE_128B);
+    const auto tm_rope = map(d_cache + kLatent, {64, page, uint64_t(a->pages)}, {token, page * token},
+                             {64, note(notes, "rope_box_rows"), 1}, abi::CU_TENSOR_MAP_SWIZZLE_64B);
+    memory.prime();
+    device.kernel().set_max_dynamic_shared_bytes(static_cast<int>(note(notes, "smem_bytes")));
+    driver::LaunchShape shape{.grid = {2, 1}, .block = {note(notes, "threads")}};
+    if (note(notes, "cluster") > 1) shape.cluster = {note(notes, "cluster"), 1, 1};
+    shape.dynamic_shared_bytes = note(notes, "smem_bytes");
+    shape.programmatic = true;
+    driver::Launch launch(device.kernel(), shape);
+    launch(nullptr, tm_latent, tm_rope, d_q, heads * token, heads * token, token, descale_q, descale_k,
+           at.out, heads * 1024, heads * 1024, uint64_t(1024), at.lse, heads * 4, heads * 4, uint64_t(4),
+           at.partial, at.partial_lse, parts, pieces, table, uint64_t(4 * a->width), at.flags, uint32_t(1),
+           uint32_t(heads), uint32_t(a->pages), uint32_t(0), static_cast<float>(a->scale * kLog2e),
+           scaled ? 0.5F : 1.0F);
     device.context().synchronize();
     return check(memory, *a, at);
   });
@@ -534,6 +630,8 @@ void add_mla_cases(std::vector<Case>& cases, uint64_t seed) {
   add_decode(cases, seed + 206, 1, true);
   add_decode_fp8(cases, seed + 203, false);
   add_decode_fp8(cases, seed + 204, true);
+  add_decode_e4m3(cases, seed + 208, 1);
+  add_decode_e4m3(cases, seed + 209, 2);
   add_combine(cases, seed + 205);
   add_schedule(cases, seed + 206);
   add_append(cases, seed + 207);

@@ -34,9 +34,8 @@ Outcome run_text(const Subject& subject, const std::string& ptx, bool checked) {
   setenv("PTXOPS_CHECK", checked ? "full" : "off", 1);
   setenv("PTXOPS_VIRTUAL_THREADS", "1", 1);  // deterministic, and there are two such processes
   setenv("PTXOPS_VIRTUAL_SPIN_LIMIT", "0.3", 1);
-  for (const char* name :
-       {"PTXOPS_CHECK_PEDANTIC", "PTXOPS_CHECK_POLICY", "PTXOPS_CHECK_JSON", "PTXOPS_PERTURB"})
-    unsetenv(name);
+  setenv("PTXOPS_CHECK_POLICY", PTXOPS_MUTANTS_FOLDER "/policy.txt", 1);
+  for (const char* name : {"PTXOPS_CHECK_PEDANTIC", "PTXOPS_CHECK_JSON", "PTXOPS_PERTURB"}) unsetenv(name);
   try {
     const Device device(ptx, subject.expansion.kernel);
     for (const auto& problem : subject.of->problems)
