@@ -30,6 +30,24 @@ TEST(Scheduling, LaterBlockReleasesEarlierOnes) {
   for (uint32_t i = 0; i < 32; ++i) EXPECT_EQ(out[i + 1], i);
 }
 
+// Clusters on several workers: what stands before a fence is seen behind another, though the flag between
+// them is relaxed. That the workers' own accesses are ordered is ThreadSanitizer's to say.
+TEST(Scheduling, FencesPublishAcrossClusters) {
+  for (int i = 0; i < 20; ++i) {
+    Buffer out(3, 0);
+    const auto r =
+        run(kernel(".reg .b32 %c,%v; .reg .pred %p;\n mov.u32 %c, %ctaid.x;\n setp.eq.u32 %p, %c, 0;\n"
+                   "@%p bra PUBLISH;\nSPIN: ld.relaxed.gpu.global.u32 %v, [%out];\n setp.eq.u32 %p, %v, 0;\n"
+                   "@%p bra SPIN;\n fence.acq_rel.gpu;\n ld.global.u32 %v, [%out+4];\n"
+                   "st.global.u32 [%out+8], %v;\n bra END;\n"
+                   "PUBLISH: st.global.u32 [%out+4], 7;\n fence.acq_rel.gpu;\n"
+                   "st.relaxed.gpu.global.u32 [%out], 1;\nEND:\n"),
+            {out.address()}, {{2, 1, 1}, {32, 1, 1}});
+    ASSERT_EQ(r.fault.kind, FaultKind::none) << r.fault.text;
+    ASSERT_EQ(out[2], 7u);
+  }
+}
+
 TEST(Scheduling, BarrierAndSharedMemoryReverse) {
   Buffer out(256);
   const auto r =
