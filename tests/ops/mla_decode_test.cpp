@@ -294,24 +294,27 @@ TEST(MlaDecode, StridesBeyondTwoToThe31) {
 // Not less exact than the usual implementation: FP32 scores and softmax, weights rounded to BF16 for the
 // second product.
 TEST(MlaDecode, IsAsExactAsABf16ReferenceWithFp32Softmax) {
-  MlaProblem p{.h_q = 64, .lengths = {777}, .spread = 2, .seed = random_seed()};
-  const MlaData data(p);
-  const MlaResult result = run_mla(data);
-  const std::vector<double> flat = decode_keys(data, 0);
-  std::vector<std::vector<double>> keys;
-  for (auto key = flat.begin(); key != flat.end(); key += 576) keys.emplace_back(key, key + 576);
-  std::vector<const std::vector<double>*> seen;
-  for (const auto& key : keys) seen.push_back(&key);
+  // One data set's ratio scatters by 5 %, so four are pooled.
   Accuracy accuracy;
-  for (int h = 0; h < p.h_q; ++h) {
-    const MlaRow row = reference_row(data, flat, 0, 0, h);
-    std::vector<double> q(576);
-    for (size_t c = 0; c < q.size(); ++c) q[c] = data.value(data.q[data.q_at(0, 0, h) + c]);
-    const std::vector<double> framework = mla::in_framework(q, seen, 1 / std::sqrt(576.0));
-    for (size_t c = 0; c < 512; ++c)
-      accuracy.add(row.out[c], data.value(result.out[size_t(h) * 512 + c]), framework[c]);
+  for (uint64_t draw = 0; draw < 4; ++draw) {
+    MlaProblem p{.h_q = 64, .lengths = {777}, .spread = 2, .seed = random_seed() + draw};
+    const MlaData data(p);
+    const MlaResult result = run_mla(data);
+    const std::vector<double> flat = decode_keys(data, 0);
+    std::vector<std::vector<double>> keys;
+    for (auto key = flat.begin(); key != flat.end(); key += 576) keys.emplace_back(key, key + 576);
+    std::vector<const std::vector<double>*> seen;
+    for (const auto& key : keys) seen.push_back(&key);
+    for (int h = 0; h < p.h_q; ++h) {
+      const MlaRow row = reference_row(data, flat, 0, 0, h);
+      std::vector<double> q(576);
+      for (size_t c = 0; c < q.size(); ++c) q[c] = data.value(data.q[data.q_at(0, 0, h) + c]);
+      const std::vector<double> framework = mla::in_framework(q, seen, 1 / std::sqrt(576.0));
+      for (size_t c = 0; c < 512; ++c)
+        accuracy.add(row.out[c], data.value(result.out[size_t(h) * 512 + c]), framework[c]);
+    }
   }
-  EXPECT_LE(accuracy.rms(), 1.02);  // the share over 1 is left to chance
+  EXPECT_LE(accuracy.rms(), 1.02);  // four standard deviations above what is seen
   EXPECT_LE(accuracy.cosine(), 1.04);
   EXPECT_LE(accuracy.cosine_distance(), 5e-6);  // FlashMLA's bound
   RecordProperty("rms", fmt::to_string(accuracy.rms()));

@@ -149,13 +149,16 @@ TEST(MlaDecodeFp8Dense, Causal) {
 // Not less exact than the usual implementation over the cache's exact keys: FP32 scores and softmax, keys and
 // weights rounded to BF16. The share over 1 is left to chance.
 TEST(MlaDecodeFp8, IsAsExactAsABf16ReferenceWithFp32Softmax) {
-  const Data data({.sparse = false, .batch = 1, .h_q = 64, .pages = 12, .lengths = {777}, .capacity = 777},
-                  random_seed() + 9);
-  const Result result = run(data, Cut(data, 1, 1));
+  // One data set's ratio scatters by 5 %, so four are pooled.
   Accuracy accuracy;
-  EXPECT_EQ(data.difference(result.out, result.lse, &accuracy), "");
-  EXPECT_LE(accuracy.rms(), 1.02);
-  EXPECT_LE(accuracy.cosine(), 1.04);
+  for (uint64_t draw = 0; draw < 4; ++draw) {
+    const Data data({.sparse = false, .batch = 1, .h_q = 64, .pages = 12, .lengths = {777}, .capacity = 777},
+                    random_seed() + 100 + draw);
+    const Result result = run(data, Cut(data, 1, 1));
+    EXPECT_EQ(data.difference(result.out, result.lse, &accuracy), "");
+  }
+  EXPECT_LE(accuracy.rms(), 1.05);  // pooled ratios are 0.95 +- 0.025; coarser p gives 1.24
+  EXPECT_LE(accuracy.cosine(), 1.1);
   RecordProperty("rms", fmt::to_string(accuracy.rms()));
   RecordProperty("cosine", fmt::to_string(accuracy.cosine()));
 }
