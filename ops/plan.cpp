@@ -64,6 +64,14 @@ void check_stream(const ptxopsContext_st& context, ptxopsStream_t stream) {
          context.info.ordinal);
 }
 
+void check_workspace(const ptxopsContext_st& context, ptxopsDevicePtr_t workspace, size_t bytes,
+                     size_t needed) {
+  if (bytes < needed)
+    fail(PTXOPS_WORKSPACE_TOO_SMALL, "workspace_bytes: expected at least {}, got {}", needed, bytes);
+  check_pointer("workspace", workspace, 256);
+  check_device(context, "workspace", workspace);
+}
+
 void check_launch(const ptxopsContext_st& context, const char* kernel, abi::CUresult result) {
   if (result != abi::CUDA_SUCCESS)
     context.driver_context.driver().fail(result, std::string("cuLaunchKernelEx(") + kernel + ")");

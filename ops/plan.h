@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <cstring>
 #include <optional>
 #include <string>
 
@@ -70,19 +71,56 @@ void check_stream(const ptxopsContext_st& context, ptxopsStream_t stream);
 // Throws unless the launch was queued.
 void check_launch(const ptxopsContext_st& context, const char* kernel, abi::CUresult result);
 
-// What this thread last ran a plan with, so that a repeated call skips checks and encoding.
-template <class Key, class Value>
-class RunCache {
- public:
+// What this thread last ran a plan with: `make` checks the call and returns what it needs beside its
+// arguments. A repeated call, equal to the bit, skips that. `Call` is a struct of the arguments, zeroed
+// before they were set.
+template <class Value, class Call, class Make>
+Value& remember_run(uint64_t plan, const Call& call, const Make& make) {
   struct Entry {
     uint64_t plan = 0;
-    Key key{};
+    Call call{};
     Value value{};
   };
-  static Entry& slot(uint64_t plan) {
-    thread_local Entry entries[16];
-    return entries[plan % 16];
+  thread_local Entry entries[16];
+  Entry& last = entries[plan % 16];
+  if (last.plan != plan || std::memcmp(&last.call, &call, sizeof call) != 0) {
+    last.plan = 0;
+    make(last.value);
+    std::memcpy(static_cast<void*>(&last.call), &call, sizeof call);
+    last.plan = plan;
   }
+  return last.value;
+}
+
+// The arguments of a run with a workspace. The padding counts: it is zero.
+template <class Args>
+struct WorkspaceCall {
+  WorkspaceCall(const Args& a, ptxopsDevicePtr_t w, size_t n, ptxopsStream_t s) {
+    std::memset(static_cast<void*>(this), 0, sizeof *this);
+    args = a, workspace = w, bytes = n, stream = s;
+  }
+  WorkspaceCall() = default;
+  Args args;
+  ptxopsDevicePtr_t workspace;
+  size_t bytes;
+  ptxopsStream_t stream;
 };
+void check_workspace(const ptxopsContext_st& context, ptxopsDevicePtr_t workspace, size_t bytes,
+                     size_t needed);
+
+inline uint32_t u32(int64_t value) {
+  return static_cast<uint32_t>(value);
+}
+
+// The body of ptxopsXPlanCreate.
+template <class Plan, class Complete>
+ptxopsStatus_t create_plan(ptxopsContext_t context, ptxopsPlan_t* plan, const Complete& complete_desc) {
+  return guarded([&] {
+    if (!plan) fail(PTXOPS_INVALID_ARGUMENT, "plan: expected a pointer to write to, got NULL");
+    *plan = nullptr;
+    ptxopsContext_st& c = expect_context(context);
+    *plan = new Plan(c, complete_desc());
+  });
+}
 
 }  // namespace ptxops::ops

@@ -31,21 +31,18 @@ class RowOpPlan : public ptxopsPlan_st {
   void check_once(const Args& args, ptxopsStream_t stream, const Check& check) const {
     if (!launch_.ready())
       fail(PTXOPS_NOT_PREPARED, "plan: expected a prepared plan; call ptxopsPlanPrepare first");
-    struct Key {
+    struct Call {
       Args args;
       ptxopsStream_t stream;
     };
     struct Nothing {};
-    Key key;
-    std::memset(static_cast<void*>(&key), 0, sizeof key);
-    key.args = args, key.stream = stream;
-    auto& seen = RunCache<Key, Nothing>::slot(id);
-    if (seen.plan == id && std::memcmp(&seen.key, &key, sizeof key) == 0) return;
-    seen.plan = 0;
-    check();
-    check_stream(context, stream);
-    seen.key = key;
-    seen.plan = id;
+    Call call;
+    std::memset(static_cast<void*>(&call), 0, sizeof call);
+    call.args = args, call.stream = stream;
+    remember_run<Nothing>(id, call, [&](Nothing&) {
+      check();
+      check_stream(context, stream);
+    });
   }
   void check_tensor(const char* name, ptxopsDevicePtr_t p, uint64_t alignment = 16) const {
     check_pointer(name, p, alignment);
@@ -72,20 +69,7 @@ class RowOpPlan : public ptxopsPlan_st {
   PreparedLaunch launch_;
 };
 
-inline uint32_t u32(int64_t value) {
-  return static_cast<uint32_t>(value);
-}
-
-// The bodies of ptxopsXPlanCreate and ptxopsXRun.
-template <class Plan, class Complete>
-ptxopsStatus_t create_plan(ptxopsContext_t context, ptxopsPlan_t* plan, const Complete& complete_desc) {
-  return guarded([&] {
-    if (!plan) fail(PTXOPS_INVALID_ARGUMENT, "plan: expected a pointer to write to, got NULL");
-    *plan = nullptr;
-    ptxopsContext_st& c = expect_context(context);
-    *plan = new Plan(c, complete_desc());
-  });
-}
+// The body of ptxopsXRun.
 template <class Plan, class Args>
 ptxopsStatus_t run_plan(ptxopsPlan_t plan, const Args* args, const Args& defaults, ptxopsStream_t stream) {
   return guarded([&] { expect_plan<Plan>(plan).run(read_struct("args", args, defaults), stream); });

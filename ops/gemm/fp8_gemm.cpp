@@ -101,12 +101,7 @@ void Fp8GemmPlan::check_args(const ptxopsFp8GemmArgs_t& args, ptxopsDevicePtr_t 
     check_pointer("args.groups", args.groups, workspace_bytes() ? 16 : 4);
     check_device(context, "args.groups", args.groups);
   }
-  if (const size_t needed = workspace_bytes()) {
-    if (bytes < needed)
-      fail(PTXOPS_WORKSPACE_TOO_SMALL, "workspace_bytes: expected at least {}, got {}", needed, bytes);
-    check_pointer("workspace", workspace, 256);
-    check_device(context, "workspace", workspace);
-  }
+  if (const size_t needed = workspace_bytes()) check_workspace(context, workspace, bytes, needed);
   check_stream(context, stream);
 }
 
@@ -141,25 +136,12 @@ void Fp8GemmPlan::run(const ptxopsFp8GemmArgs_t& args, ptxopsDevicePtr_t workspa
     fail(PTXOPS_NOT_PREPARED, "plan: expected a prepared plan; call ptxopsPlanPrepare first");
   if (desc_.m == 0) return;
   const CurrentContext current(context);
-  struct Key {
-    ptxopsFp8GemmArgs_t args;
-    ptxopsDevicePtr_t workspace;
-    size_t bytes;
-    ptxopsStream_t stream;
-  };
-  Key key;
-  std::memset(static_cast<void*>(&key), 0, sizeof key);
-  key.args = args, key.workspace = workspace, key.bytes = bytes, key.stream = stream;
-  auto& cached = RunCache<Key, Maps>::slot(id);
-  if (cached.plan != id || std::memcmp(&cached.key, &key, sizeof key) != 0) {
-    cached.plan = 0;
-    check_args(args, workspace, bytes, stream);
-    encode(args, cached.value);
-    cached.key = key;
-    cached.plan = id;
-  }
+  Maps& maps = remember_run<Maps>(id, WorkspaceCall<ptxopsFp8GemmArgs_t>(args, workspace, bytes, stream),
+                                  [&](Maps& made) {
+                                    check_args(args, workspace, bytes, stream);
+                                    encode(args, made);
+                                  });
   const abi::CUstream s = reinterpret_cast<abi::CUstream>(stream);
-  const auto u32 = [](int64_t v) { return static_cast<uint32_t>(v); };
   uint64_t begin = args.groups, end = args.groups;
   uint32_t m = u32(desc_.m), n = u32(desc_.n), k = u32(desc_.k), groups = u32(desc_.groups),
            ldd = u32(desc_.ldd);
@@ -175,7 +157,6 @@ void Fp8GemmPlan::run(const ptxopsFp8GemmArgs_t& args, ptxopsDevicePtr_t workspa
     end = args.groups + 4;
   }
   uint64_t d = args.d, sfb = args.sfb;
-  Maps& maps = cached.value;
   void* parameters[] = {&maps.a, &maps.b, &maps.sfa, &maps.d, &d,   &sfb,    &begin, &end,
                         &m,      &n,      &k,        &groups, &ldd, &raster, &flags};
   check_launch(context, "fp8_gemm", gemm_.launch().try_run(s, parameters));
@@ -218,12 +199,7 @@ extern "C" {
 
 ptxopsStatus_t ptxopsFp8GemmPlanCreate(ptxopsContext_t context, const ptxopsFp8GemmDesc_t* desc,
                                        ptxopsPlan_t* plan) {
-  return guarded([&] {
-    if (!plan) fail(PTXOPS_INVALID_ARGUMENT, "plan: expected a pointer to write to, got NULL");
-    *plan = nullptr;
-    ptxopsContext_st& c = expect_context(context);
-    *plan = new Fp8GemmPlan(c, complete(desc));
-  });
+  return create_plan<Fp8GemmPlan>(context, plan, [&] { return complete(desc); });
 }
 
 ptxopsStatus_t ptxopsFp8GemmRun(ptxopsPlan_t plan, const ptxopsFp8GemmArgs_t* args,

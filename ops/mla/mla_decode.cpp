@@ -1,17 +1,11 @@
 #include "ops/mla/mla_decode.h"
 
 #include <algorithm>
-#include <cstring>
 
 namespace ptxops::ops {
 namespace {
 
-// Flags of the kernels' heads.
-constexpr uint32_t kCausal = 1, kLseBase2 = 2, kEmptyMinusInf = 4, kReadOnce = 8;
-
-uint32_t u32(int64_t value) {
-  return static_cast<uint32_t>(value);
-}
+constexpr uint32_t kReadOnce = 8;  // of the kernel's head: no other CTA reads the keys
 
 autotune::MlaShape shape_of(const ptxopsMlaDecodeDesc_t& d, int64_t sm_count) {
   autotune::MlaShape s;
@@ -81,11 +75,7 @@ void MlaDecodePlan::check_args(const ptxopsMlaDecodeArgs_t& args, ptxopsDevicePt
   tensor("args.out", args.out, 16);
   tensor("args.lse", args.lse, 4);
   if (args.flags) tensor("args.flags", args.flags, 4);
-  if (bytes < workspace_bytes())
-    fail(PTXOPS_WORKSPACE_TOO_SMALL, "workspace_bytes: expected at least {}, got {}", workspace_bytes(),
-         bytes);
-  check_pointer("workspace", workspace, 256);
-  check_device(context, "workspace", workspace);
+  check_workspace(context, workspace, bytes, workspace_bytes());
   check_stream(context, stream);
 }
 
@@ -121,36 +111,18 @@ void MlaDecodePlan::run(const ptxopsMlaDecodeArgs_t& args, ptxopsDevicePtr_t wor
     fail(PTXOPS_NOT_PREPARED, "plan: expected a prepared plan; call ptxopsPlanPrepare first");
   if (desc_.batch == 0) return;
   const CurrentContext current(context);
-  struct Key {
-    ptxopsMlaDecodeArgs_t args;
-    ptxopsDevicePtr_t workspace;
-    size_t bytes;
-    ptxopsStream_t stream;
-  };
-  Key key;
-  std::memset(static_cast<void*>(&key), 0, sizeof key);
-  key.args = args, key.workspace = workspace, key.bytes = bytes, key.stream = stream;
-  auto& cached = RunCache<Key, Maps>::slot(id);
-  if (cached.plan != id || std::memcmp(&cached.key, &key, sizeof key) != 0) {
-    cached.plan = 0;
-    check_args(args, workspace, bytes, stream);
-    encode(args, cached.value);
-    cached.key = key;
-    cached.plan = id;
-  }
+  Maps& maps = remember_run<Maps>(id, WorkspaceCall<ptxopsMlaDecodeArgs_t>(args, workspace, bytes, stream),
+                                  [&](Maps& made) {
+                                    check_args(args, workspace, bytes, stream);
+                                    encode(args, made);
+                                  });
   const abi::CUstream s = reinterpret_cast<abi::CUstream>(stream);
   const SplitKv::Tables& tables = split_.tables();
   uint64_t flags_out = args.flags ? args.flags : workspace + tables.flags;
   split_.schedule(context, s, workspace, args.lengths, flags_out);
 
-  const auto bytes_of = [](int64_t elements, int64_t size) { return static_cast<uint64_t>(elements * size); };
-  SplitKvOutput o;
-  o.out = args.out, o.out_batch = bytes_of(desc_.out_request, 2), o.out_token = bytes_of(desc_.out_token, 2),
-  o.out_head = bytes_of(desc_.out_head, 2);
-  o.lse = args.lse, o.lse_batch = bytes_of(desc_.lse_request, 4), o.lse_token = bytes_of(desc_.lse_token, 4),
-  o.lse_head = bytes_of(desc_.lse_head, 4);
-  o.flags = (desc_.causal ? kCausal : 0) | (desc_.lse_base2 ? kLseBase2 : 0) |
-            (desc_.lse_empty_neg ? kEmptyMinusInf : 0) | (config_.tiles <= config_.cluster ? kReadOnce : 0);
+  SplitKvOutput o = split_output(args, desc_);
+  if (config_.tiles <= config_.cluster) o.flags |= kReadOnce;
   uint64_t partial_o = workspace + tables.partial_o, partial_lse = workspace + tables.partial_lse,
            part_begin = workspace + tables.part_begin, pieces = workspace + tables.pieces;
   uint64_t q = args.q, q_request = bytes_of(desc_.q_request, 2), q_token = bytes_of(desc_.q_token, 2),
@@ -167,7 +139,6 @@ void MlaDecodePlan::run(const ptxopsMlaDecodeArgs_t& args, ptxopsDevicePtr_t wor
   uint64_t rope_cache = desc_.separate_rope ? args.cache_rope : args.cache + 512 * 2,
            rope_page = bytes_of(desc_.cache_rope_page, 2), rope_token = bytes_of(desc_.cache_rope_token, 2);
   uint32_t page_size = u32(desc_.page_size);
-  Maps& maps = cached.value;
   // The kernel's first parameters say where the keys are: tensor maps, or addresses and strides.
   constexpr size_t kKeys = 7, kRest = 29;
   void* keys[kKeys] = {&cache, &cache_page, &cache_token, &rope_cache, &rope_page, &rope_token, &page_size};
@@ -196,9 +167,7 @@ std::string MlaDecodePlan::explain() const {
       "rank cluster tiles parts  smem    tensor shared L2     DRAM   block  SMs busy merge    cycles\n",
       shape_.type ? "FP16" : "BF16", desc_.batch, desc_.s_q, desc_.h_q, desc_.page_size, desc_.max_pages,
       shape_.sm_count, config_.gather ? "gathered one by one, cp.async" : "boxes of TMA",
-      desc_.split_tokens ? fmt::format("every {} tokens (batch-invariant)", desc_.split_tokens)
-                         : "as the batch allows",
-      split_.tables().max_slots, split_.tables().bytes,
+      split_rule(desc_.split_tokens), split_.tables().max_slots, split_.tables().bytes,
       split_.tables().max_merges == 0
           ? std::string("none, no request can be split")
           : fmt::format("{}, {}; {} splits a request by the batch's size",
@@ -224,12 +193,7 @@ extern "C" {
 
 ptxopsStatus_t ptxopsMlaDecodePlanCreate(ptxopsContext_t context, const ptxopsMlaDecodeDesc_t* desc,
                                          ptxopsPlan_t* plan) {
-  return guarded([&] {
-    if (!plan) fail(PTXOPS_INVALID_ARGUMENT, "plan: expected a pointer to write to, got NULL");
-    *plan = nullptr;
-    ptxopsContext_st& c = expect_context(context);
-    *plan = new MlaDecodePlan(c, complete(desc));
-  });
+  return create_plan<MlaDecodePlan>(context, plan, [&] { return complete(desc); });
 }
 
 ptxopsStatus_t ptxopsMlaDecodeRun(ptxopsPlan_t plan, const ptxopsMlaDecodeArgs_t* args,

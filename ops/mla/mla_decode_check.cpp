@@ -6,16 +6,6 @@
 namespace ptxops::ops {
 namespace {
 
-constexpr int64_t kMaxStride = int64_t{1} << 38;  // elements; tensor maps take below 2^40 bytes
-
-// A stride in elements: its default, what it may be at least, and what 16-byte accesses need of it.
-void complete_stride(const char* name, int64_t& stride, int64_t contiguous, int64_t multiple,
-                     int64_t least = 0) {
-  if (stride == 0) stride = contiguous;
-  check_range(name, stride, least, kMaxStride);
-  check_multiple(name, stride, multiple);
-}
-
 void expect_zero(const char* name, int64_t value) {
   if (value != 0)
     fail(PTXOPS_INVALID_ARGUMENT, "{}: expected 0 without desc.separate_rope, got {}", name, value);
@@ -75,12 +65,7 @@ ptxopsMlaDecodeDesc_t complete(const ptxopsMlaDecodeDesc_t* in) {
     d.q_rope_head = d.q_head, d.q_rope_token = d.q_token, d.q_rope_request = d.q_request;
     d.cache_rope_token = d.cache_token, d.cache_rope_page = d.cache_page;
   }
-  complete_stride("desc.out_head", d.out_head, 512, 8, 512);
-  complete_stride("desc.out_token", d.out_token, d.h_q * d.out_head, 8);
-  complete_stride("desc.out_request", d.out_request, d.s_q * d.out_token, 8);
-  complete_stride("desc.lse_token", d.lse_token, 1, 1);
-  complete_stride("desc.lse_head", d.lse_head, d.s_q * d.lse_token, 1);
-  complete_stride("desc.lse_request", d.lse_request, d.h_q * d.lse_head, 1);
+  complete_output_strides(d);
   complete_stride("desc.table_request", d.table_request, d.max_pages, 1, d.batch > 1 ? d.max_pages : 0);
   return d;
 }

@@ -1,16 +1,9 @@
 #include "ops/mla/mla_decode_e4m3.h"
 
-#include <cstring>
-
 namespace ptxops::ops {
 namespace {
 
-// Flags of the kernels' heads.
-constexpr uint32_t kCausal = 1, kLseBase2 = 2, kEmptyMinusInf = 4, kReadOnce = 8;
-
-uint32_t u32(int64_t value) {
-  return static_cast<uint32_t>(value);
-}
+constexpr uint32_t kReadOnce = 8;  // of the kernel's head: no other CTA reads the keys
 
 autotune::MlaShape shape_of(const ptxopsMlaDecodeE4m3Desc_t& d, int64_t sm_count) {
   autotune::MlaShape s;
@@ -71,11 +64,7 @@ void MlaDecodeE4m3Plan::check_args(const ptxopsMlaDecodeE4m3Args_t& args, ptxops
   tensor("args.out", args.out, 16);
   tensor("args.lse", args.lse, 4);
   if (args.flags) tensor("args.flags", args.flags, 4);
-  if (bytes < workspace_bytes())
-    fail(PTXOPS_WORKSPACE_TOO_SMALL, "workspace_bytes: expected at least {}, got {}", workspace_bytes(),
-         bytes);
-  check_pointer("workspace", workspace, 256);
-  check_device(context, "workspace", workspace);
+  check_workspace(context, workspace, bytes, workspace_bytes());
   check_stream(context, stream);
 }
 
@@ -111,36 +100,18 @@ void MlaDecodeE4m3Plan::run(const ptxopsMlaDecodeE4m3Args_t& args, ptxopsDeviceP
     fail(PTXOPS_NOT_PREPARED, "plan: expected a prepared plan; call ptxopsPlanPrepare first");
   if (desc_.batch == 0) return;
   const CurrentContext current(context);
-  struct Key {
-    ptxopsMlaDecodeE4m3Args_t args;
-    ptxopsDevicePtr_t workspace;
-    size_t bytes;
-    ptxopsStream_t stream;
-  };
-  Key key;
-  std::memset(static_cast<void*>(&key), 0, sizeof key);
-  key.args = args, key.workspace = workspace, key.bytes = bytes, key.stream = stream;
-  auto& cached = RunCache<Key, Maps>::slot(id);
-  if (cached.plan != id || std::memcmp(&cached.key, &key, sizeof key) != 0) {
-    cached.plan = 0;
-    check_args(args, workspace, bytes, stream);
-    encode(args, cached.value);
-    cached.key = key;
-    cached.plan = id;
-  }
+  Maps& maps = remember_run<Maps>(
+      id, WorkspaceCall<ptxopsMlaDecodeE4m3Args_t>(args, workspace, bytes, stream), [&](Maps& made) {
+        check_args(args, workspace, bytes, stream);
+        encode(args, made);
+      });
   const abi::CUstream s = reinterpret_cast<abi::CUstream>(stream);
   const SplitKv::Tables& tables = split_.tables();
   uint64_t flags_out = args.flags ? args.flags : workspace + tables.flags;
   split_.schedule(context, s, workspace, args.lengths, flags_out);
 
-  const auto bytes_of = [](int64_t elements, int64_t size) { return static_cast<uint64_t>(elements * size); };
-  SplitKvOutput o;
-  o.out = args.out, o.out_batch = bytes_of(desc_.out_request, 2), o.out_token = bytes_of(desc_.out_token, 2),
-  o.out_head = bytes_of(desc_.out_head, 2);
-  o.lse = args.lse, o.lse_batch = bytes_of(desc_.lse_request, 4), o.lse_token = bytes_of(desc_.lse_token, 4),
-  o.lse_head = bytes_of(desc_.lse_head, 4);
-  o.flags = (desc_.causal ? kCausal : 0) | (desc_.lse_base2 ? kLseBase2 : 0) |
-            (desc_.lse_empty_neg ? kEmptyMinusInf : 0) | (config_.tiles <= config_.cluster ? kReadOnce : 0);
+  SplitKvOutput o = split_output(args, desc_);
+  if (config_.tiles <= config_.cluster) o.flags |= kReadOnce;
   uint64_t partial_o = workspace + tables.partial_o, partial_lse = workspace + tables.partial_lse,
            part_begin = workspace + tables.part_begin, pieces = workspace + tables.pieces;
   uint64_t q = args.q, q_request = bytes_of(desc_.q_request, 1), q_token = bytes_of(desc_.q_token, 1),
@@ -151,7 +122,6 @@ void MlaDecodeE4m3Plan::run(const ptxopsMlaDecodeE4m3Args_t& args, ptxopsDeviceP
   float scale_log2 =
             static_cast<float>(1.4426950408889634 * desc_.softmax_scale * desc_.descale_q * desc_.descale_k),
         out_scale = desc_.descale_k;
-  Maps& maps = cached.value;
   void* parameters[] = {&maps.latent, &maps.rope,   &q,           &q_request,     &q_token,     &q_head,
                         &descale_q,   &descale_k,   &o.out,       &o.out_batch,   &o.out_token, &o.out_head,
                         &o.lse,       &o.lse_batch, &o.lse_token, &o.lse_head,    &partial_o,   &partial_lse,
@@ -169,10 +139,7 @@ std::string MlaDecodeE4m3Plan::explain() const {
       "choice by the analytic model; cycles of a block of 64 keys are modelled, never measured\n"
       "rank cluster tiles parts  smem    tensor shared L2     DRAM   block  SMs busy\n",
       shape_.type ? "FP16" : "BF16", desc_.batch, desc_.s_q, desc_.h_q, desc_.page_size, desc_.max_pages,
-      shape_.sm_count,
-      desc_.split_tokens ? fmt::format("every {} tokens (batch-invariant)", desc_.split_tokens)
-                         : "as the batch allows",
-      split_.tables().max_slots, split_.tables().bytes);
+      shape_.sm_count, split_rule(desc_.split_tokens), split_.tables().max_slots, split_.tables().bytes);
   int place = 0;
   for (const autotune::MlaRanked& r : autotune::rank(shape_)) {
     ++place;
@@ -192,12 +159,7 @@ extern "C" {
 
 ptxopsStatus_t ptxopsMlaDecodeE4m3PlanCreate(ptxopsContext_t context, const ptxopsMlaDecodeE4m3Desc_t* desc,
                                              ptxopsPlan_t* plan) {
-  return guarded([&] {
-    if (!plan) fail(PTXOPS_INVALID_ARGUMENT, "plan: expected a pointer to write to, got NULL");
-    *plan = nullptr;
-    ptxopsContext_st& c = expect_context(context);
-    *plan = new MlaDecodeE4m3Plan(c, complete(desc));
-  });
+  return create_plan<MlaDecodeE4m3Plan>(context, plan, [&] { return complete(desc); });
 }
 
 ptxopsStatus_t ptxopsMlaDecodeE4m3Run(ptxopsPlan_t plan, const ptxopsMlaDecodeE4m3Args_t* args,

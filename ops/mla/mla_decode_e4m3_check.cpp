@@ -10,16 +10,6 @@ namespace {
 
 constexpr std::array<int64_t, 4> kPageSizes = {16, 32, 64, 128};
 
-constexpr int64_t kMaxStride = int64_t{1} << 38;  // elements; tensor maps take below 2^40 bytes
-
-// A stride in elements: its default, what it may be at least, and what the kernel's accesses need of it.
-void complete_stride(const char* name, int64_t& stride, int64_t contiguous, int64_t multiple,
-                     int64_t least = 0) {
-  if (stride == 0) stride = contiguous;
-  check_range(name, stride, least, kMaxStride);
-  check_multiple(name, stride, multiple);
-}
-
 void check_scale(const char* name, float value) {
   if (!(value > 0) || !std::isfinite(value))
     fail(PTXOPS_INVALID_ARGUMENT, "{}: expected a finite number above 0, got {}", name, value);
@@ -59,12 +49,7 @@ ptxopsMlaDecodeE4m3Desc_t complete(const ptxopsMlaDecodeE4m3Desc_t* in) {
   complete_stride("desc.q_request", d.q_request, d.s_q * d.q_token, 16);
   complete_stride("desc.cache_token", d.cache_token, 576, 16, 576);
   complete_stride("desc.cache_page", d.cache_page, d.page_size * d.cache_token, 16);
-  complete_stride("desc.out_head", d.out_head, 512, 8, 512);
-  complete_stride("desc.out_token", d.out_token, d.h_q * d.out_head, 8);
-  complete_stride("desc.out_request", d.out_request, d.s_q * d.out_token, 8);
-  complete_stride("desc.lse_token", d.lse_token, 1, 1);
-  complete_stride("desc.lse_head", d.lse_head, d.s_q * d.lse_token, 1);
-  complete_stride("desc.lse_request", d.lse_request, d.h_q * d.lse_head, 1);
+  complete_output_strides(d);
   complete_stride("desc.table_request", d.table_request, d.max_pages, 1, d.batch > 1 ? d.max_pages : 0);
   return d;
 }

@@ -1,7 +1,6 @@
 #include "ops/mla/mla_decode_fp8.h"
 
 #include <algorithm>
-#include <cstring>
 
 #include "autotune/mla_fp8_model.h"
 
@@ -9,13 +8,6 @@ namespace ptxops::ops {
 namespace {
 
 constexpr int64_t kRowTile = 64;
-// Flags of the kernels' heads.
-constexpr uint32_t kCausal = 1, kLseBase2 = 2, kEmptyMinusInf = 4;
-
-uint32_t u32(int64_t value) {
-  return static_cast<uint32_t>(value);
-}
-
 SplitKv::Shape split_shape(const ptxopsMlaDecodeFp8Desc_t& d, int64_t parts, int64_t sm_count) {
   SplitKv::Shape s;
   s.requests = d.sparse ? d.batch * d.s_q : d.batch;
@@ -68,11 +60,7 @@ void MlaDecodeFp8Plan::check_args(const ptxopsMlaDecodeFp8Args_t& args, ptxopsDe
   tensor("args.out", args.out, 16);
   tensor("args.lse", args.lse, 4);
   if (args.flags) tensor("args.flags", args.flags, 4);
-  if (bytes < workspace_bytes())
-    fail(PTXOPS_WORKSPACE_TOO_SMALL, "workspace_bytes: expected at least {}, got {}", workspace_bytes(),
-         bytes);
-  check_pointer("workspace", workspace, 256);
-  check_device(context, "workspace", workspace);
+  check_workspace(context, workspace, bytes, workspace_bytes());
   check_stream(context, stream);
 }
 
@@ -82,36 +70,15 @@ void MlaDecodeFp8Plan::run(const ptxopsMlaDecodeFp8Args_t& args, ptxopsDevicePtr
     fail(PTXOPS_NOT_PREPARED, "plan: expected a prepared plan; call ptxopsPlanPrepare first");
   if (desc_.batch == 0) return;
   const CurrentContext current(context);
-  struct Key {
-    ptxopsMlaDecodeFp8Args_t args;
-    ptxopsDevicePtr_t workspace;
-    size_t bytes;
-    ptxopsStream_t stream;
-  };
   struct Nothing {};
-  Key key;
-  std::memset(static_cast<void*>(&key), 0, sizeof key);
-  key.args = args, key.workspace = workspace, key.bytes = bytes, key.stream = stream;
-  auto& seen = RunCache<Key, Nothing>::slot(id);
-  if (seen.plan != id || std::memcmp(&seen.key, &key, sizeof key) != 0) {
-    seen.plan = 0;
-    check_args(args, workspace, bytes, stream);
-    seen.key = key;
-    seen.plan = id;
-  }
+  remember_run<Nothing>(id, WorkspaceCall<ptxopsMlaDecodeFp8Args_t>(args, workspace, bytes, stream),
+                        [&](Nothing&) { check_args(args, workspace, bytes, stream); });
   const abi::CUstream s = reinterpret_cast<abi::CUstream>(stream);
   const SplitKv::Tables& tables = split_.tables();
   uint64_t flags_out = args.flags ? args.flags : workspace + tables.flags;
   split_.schedule(context, s, workspace, args.lengths, flags_out);
 
-  const auto bytes_of = [](int64_t elements, int64_t size) { return static_cast<uint64_t>(elements * size); };
-  SplitKvOutput o;
-  o.out = args.out, o.out_batch = bytes_of(desc_.out_request, 2), o.out_token = bytes_of(desc_.out_token, 2),
-  o.out_head = bytes_of(desc_.out_head, 2);
-  o.lse = args.lse, o.lse_batch = bytes_of(desc_.lse_request, 4), o.lse_token = bytes_of(desc_.lse_token, 4),
-  o.lse_head = bytes_of(desc_.lse_head, 4);
-  o.flags = (desc_.causal ? kCausal : 0) | (desc_.lse_base2 ? kLseBase2 : 0) |
-            (desc_.lse_empty_neg ? kEmptyMinusInf : 0);
+  SplitKvOutput o = split_output(args, desc_);
   uint64_t q = args.q, q_batch = bytes_of(desc_.q_request, 2), q_token = bytes_of(desc_.q_token, 2),
            q_head = bytes_of(desc_.q_head, 2);
   uint64_t partial_o = workspace + tables.partial_o, partial_lse = workspace + tables.partial_lse,
@@ -143,10 +110,8 @@ std::string MlaDecodeFp8Plan::explain() const {
       "{:.0f}, L2 {:.0f}, DRAM {:.0f}; the most: {:.0f}\n",
       desc_.sparse ? "sparse" : "dense", desc_.batch, desc_.s_q, desc_.h_q,
       desc_.sparse ? desc_.top_k : desc_.max_pages * desc_.page_size, sm_count_,
-      desc_.split_tokens ? fmt::format("every {} tokens (batch-invariant)", desc_.split_tokens)
-                         : "as the batch allows",
-      split_.tables().max_slots, split_.tables().bytes, tiles_, parts_, c.threads, c.smem_bytes, c.tensor,
-      c.shared, c.issue, c.l2, c.dram, c.block);
+      split_rule(desc_.split_tokens), split_.tables().max_slots, split_.tables().bytes, tiles_, parts_,
+      c.threads, c.smem_bytes, c.tensor, c.shared, c.issue, c.l2, c.dram, c.block);
 }
 
 }  // namespace ptxops::ops
@@ -157,12 +122,7 @@ extern "C" {
 
 ptxopsStatus_t ptxopsMlaDecodeFp8PlanCreate(ptxopsContext_t context, const ptxopsMlaDecodeFp8Desc_t* desc,
                                             ptxopsPlan_t* plan) {
-  return guarded([&] {
-    if (!plan) fail(PTXOPS_INVALID_ARGUMENT, "plan: expected a pointer to write to, got NULL");
-    *plan = nullptr;
-    ptxopsContext_st& c = expect_context(context);
-    *plan = new MlaDecodeFp8Plan(c, complete(desc));
-  });
+  return create_plan<MlaDecodeFp8Plan>(context, plan, [&] { return complete(desc); });
 }
 
 ptxopsStatus_t ptxopsMlaDecodeFp8Run(ptxopsPlan_t plan, const ptxopsMlaDecodeFp8Args_t* args,

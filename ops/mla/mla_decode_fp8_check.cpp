@@ -8,12 +8,6 @@ namespace {
 
 constexpr int64_t kTokenBytes = 656;
 
-void complete_stride(const char* name, int64_t& stride, int64_t contiguous, int64_t multiple) {
-  if (stride == 0) stride = contiguous;
-  check_range(name, stride, 0, int64_t{1} << 38);
-  check_multiple(name, stride, multiple);
-}
-
 void expect_zero(const char* name, int64_t value, const char* form) {
   if (value != 0) fail(PTXOPS_INVALID_ARGUMENT, "{}: expected 0 with {} keys, got {}", name, form, value);
 }
@@ -59,13 +53,7 @@ ptxopsMlaDecodeFp8Desc_t complete(const ptxopsMlaDecodeFp8Desc_t* in) {
   complete_stride("desc.q_head", d.q_head, 576, 8);
   complete_stride("desc.q_token", d.q_token, d.h_q * d.q_head, 8);
   complete_stride("desc.q_request", d.q_request, d.s_q * d.q_token, 8);
-  complete_stride("desc.out_head", d.out_head, 512, 8);
-  check_range("desc.out_head", d.out_head, 512, int64_t{1} << 38);
-  complete_stride("desc.out_token", d.out_token, d.h_q * d.out_head, 8);
-  complete_stride("desc.out_request", d.out_request, d.s_q * d.out_token, 8);
-  complete_stride("desc.lse_token", d.lse_token, 1, 1);
-  complete_stride("desc.lse_head", d.lse_head, d.s_q * d.lse_token, 1);
-  complete_stride("desc.lse_request", d.lse_request, d.h_q * d.lse_head, 1);
+  complete_output_strides(d);
   if (d.sparse) complete_stride("desc.keys_token", d.keys_token, d.top_k, 1);
   complete_stride("desc.keys_request", d.keys_request, d.sparse ? d.s_q * d.keys_token : d.max_pages, 1);
   complete_stride("desc.token_stride_bytes", d.token_stride_bytes, kTokenBytes, 16);

@@ -10,10 +10,6 @@ namespace {
 constexpr uint32_t kScheduleThreads = 512, kCombineThreads = 128;
 constexpr int64_t kMaxGridY = 65535, kBlock = 64;
 
-uint32_t u32(int64_t value) {
-  return static_cast<uint32_t>(value);
-}
-
 }  // namespace
 
 int64_t expect_sm_count(const ptxopsContext_st& context, int64_t wanted) {
@@ -21,6 +17,12 @@ int64_t expect_sm_count(const ptxopsContext_st& context, int64_t wanted) {
     fail(PTXOPS_INVALID_ARGUMENT, "desc.sm_count: expected at most the device's {}, got {}",
          context.info.sm_count, wanted);
   return wanted ? wanted : context.info.sm_count;
+}
+
+void complete_stride(const char* name, int64_t& stride, int64_t contiguous, int64_t multiple, int64_t least) {
+  if (stride == 0) stride = contiguous;
+  check_range(name, stride, least, int64_t{1} << 38);  // elements or bytes; tensor maps take below 2^40 bytes
+  check_multiple(name, stride, multiple);
 }
 
 void check_split(const char* blocks_name, int64_t requests, int64_t capacity, int64_t split_tokens,

@@ -13,6 +13,29 @@ struct SplitKvOutput {
   uint32_t flags = 0;  // of mla_combine's head
 };
 
+inline uint64_t bytes_of(int64_t elements, int64_t size) {
+  return static_cast<uint64_t>(elements * size);
+}
+
+// Output and flags of a run of any of the MLA decode ops, whose outputs have 2 bytes.
+template <class Args, class Desc>
+SplitKvOutput split_output(const Args& args, const Desc& d) {
+  constexpr uint32_t kCausal = 1, kLseBase2 = 2, kEmptyMinusInf = 4;  // of the kernels' heads
+  SplitKvOutput o;
+  o.out = args.out, o.out_batch = bytes_of(d.out_request, 2), o.out_token = bytes_of(d.out_token, 2);
+  o.out_head = bytes_of(d.out_head, 2);
+  o.lse = args.lse, o.lse_batch = bytes_of(d.lse_request, 4), o.lse_token = bytes_of(d.lse_token, 4);
+  o.lse_head = bytes_of(d.lse_head, 4);
+  o.flags = (d.causal ? kCausal : 0) | (d.lse_base2 ? kLseBase2 : 0) | (d.lse_empty_neg ? kEmptyMinusInf : 0);
+  return o;
+}
+
+// For explain().
+inline std::string split_rule(int64_t split_tokens) {
+  return split_tokens ? fmt::format("every {} tokens (batch-invariant)", split_tokens)
+                      : "as the batch allows";
+}
+
 class SplitKv {
  public:
   struct Shape {
@@ -63,5 +86,20 @@ int64_t expect_sm_count(const ptxopsContext_st& context, int64_t wanted);
 // the error about too many blocks calls them.
 void check_split(const char* blocks_name, int64_t requests, int64_t capacity, int64_t split_tokens,
                  int64_t& max_total_tokens);
+
+// A stride: its default where it is 0, what it may be at least, and of what it must be a multiple.
+void complete_stride(const char* name, int64_t& stride, int64_t contiguous, int64_t multiple,
+                     int64_t least = 0);
+
+// Defaults and checks of the strides of OUT and LSE, which all MLA decode ops share.
+template <class Desc>
+void complete_output_strides(Desc& d) {
+  complete_stride("desc.out_head", d.out_head, 512, 8, 512);
+  complete_stride("desc.out_token", d.out_token, d.h_q * d.out_head, 8);
+  complete_stride("desc.out_request", d.out_request, d.s_q * d.out_token, 8);
+  complete_stride("desc.lse_token", d.lse_token, 1, 1);
+  complete_stride("desc.lse_head", d.lse_head, d.s_q * d.lse_token, 1);
+  complete_stride("desc.lse_request", d.lse_request, d.h_q * d.lse_head, 1);
+}
 
 }  // namespace ptxops::ops
