@@ -593,6 +593,15 @@ void setmaxnreg() {
   b.output_words = 256;
   const auto out = run_body(b);
   for (uint32_t i = 0; i < out.size(); ++i) EXPECT_EQ(out[i], i);
+
+  // The launch gets as many registers as the largest request: the directives would allow 255 here.
+  b.text =
+      "    setp.lt.u32 p0, tid, 128;\n    @p0 bra GIVE;\n    setmaxnreg.inc.sync.aligned.u32 200;\n    bra "
+      "DONE;\nGIVE:\n"
+      "    setmaxnreg.dec.sync.aligned.u32 40;\nDONE:\n    add.u32 r0, tid, 1;\n    st.global.b32 [mine], "
+      "r0;";
+  const auto next = run_body(b);
+  for (uint32_t i = 0; i < next.size(); ++i) EXPECT_EQ(next[i], i + 1);
 }
 void misc() {
   Body b;
