@@ -236,9 +236,13 @@ void Checker::observe(Warp& w, uint32_t lanes, const LaneAccess& at, const Acces
     const int lane = std::countr_zero(rest);
     if (at.host[lane] == previous) continue;
     previous = at.host[lane];
-    const auto* publications = g.find_published(reinterpret_cast<uint64_t>(previous));
-    if (!publications) continue;
-    for (const auto& p : *publications) {
+    const uint64_t address = reinterpret_cast<uint64_t>(previous);
+    const GlobalHistory::Published* published = g.find_published(address);
+    if (!published) continue;
+    const WarpOrder::Poll poll{address, published->version, lanes, access.scope, acquires};
+    if (poll == o.poll) continue;
+    o.poll = poll;
+    for (const auto& p : published->all) {
       const Scope scope = std::min(p.scope, access.scope);
       if (!includes(scope, p.cluster, p.cta, p.device, w)) {
         if (p.cluster == number_)
