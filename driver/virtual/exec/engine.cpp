@@ -271,7 +271,7 @@ void Engine::submit(LaunchDesc desc, std::function<void(const LaunchResult&)> do
       return;
     }
     grid.params = a->base;
-    std::memcpy(reinterpret_cast<void*>(a->base), d.params.data(), d.params.size());
+    std::copy(d.params.begin(), d.params.end(), reinterpret_cast<std::byte*>(a->base));
     if (workspace) {
       grid.workspace = a->base + params;
       std::memset(reinterpret_cast<void*>(grid.workspace), 0, workspace);
