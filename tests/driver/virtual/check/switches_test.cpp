@@ -321,7 +321,8 @@ TEST_F(Switches, FindingsAreAppendedAsJson) {
   EXPECT_NE(refused.output.find("PTXOPS_CHECK_JSON: cannot append to /no/such/folder/f"), std::string::npos);
 }
 
-// Prints what is reported of a race (M1, an error) and of a read before a refill (P6, pedantic).
+// Prints what is reported of a race (M1, an error), of a read before a refill (P6, pedantic), and of two
+// errors that the executor itself raises: a second arrival at a barrier (C2), a lane outside its mask (C4).
 TEST(DISABLED_SwitchesChild, Policy) {
   if (test::raw_cuda().cuInit(0) != CUDA_SUCCESS) {
     std::printf("cuInit: %s\n", test::raw_cuda().report().c_str());
@@ -332,6 +333,12 @@ TEST(DISABLED_SwitchesChild, Policy) {
   const Outcome o = run_on_driver(p6, p6.expand(Variant::bad));
   EXPECT_TRUE(o.ran) << o.report;
   std::printf("P6 %s\n", o.code.empty() ? "silent" : "reported");
+  for (const char* name : {"C2-double-arrival", "C4-bad-member-mask"}) {
+    const Twin twin = read_twin(std::string(TWINS_FOLDER "/") + name + ".ptx");
+    const Outcome outcome = run_on_driver(twin, twin.expand(Variant::bad));
+    std::printf("%.2s %s\n", name,
+                !outcome.code.empty() ? outcome.code.c_str() : compare(twin, outcome).c_str());
+  }
 }
 
 class Policy : public ::testing::Test {
@@ -365,6 +372,16 @@ TEST_F(Policy, OverridesTheLevels) {
   expect("  P6 = error\t\r\n", "reported", "reported");
   expect("P6 = off", "reported", "silent", "PTXOPS_CHECK_PEDANTIC=1");
   expect("M1 = off\nM1 = error\n", "reported", "silent");
+}
+
+// The machine then goes on as hardware does: a second arrival counts as another warp's (and the warp that
+// comes last waits for ever), a lane outside the mask of its shuffle takes part.
+TEST_F(Policy, SwitchesOffWhatTheExecutorRaises) {
+  const std::string on = output(""), off = output("C2 = off\nC4 = off\n");
+  EXPECT_NE(on.find("C2 C2\n"), on.npos) << on;
+  EXPECT_NE(on.find("C4 C4\n"), on.npos) << on;
+  EXPECT_NE(off.find("C2 C13\n"), off.npos) << off;
+  EXPECT_NE(off.find("C4 \n"), off.npos) << off;
 }
 
 // At the first call, not when something is to be reported: a typing error must not read as silence.
