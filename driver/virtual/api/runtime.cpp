@@ -1,5 +1,7 @@
 #include "driver/virtual/api/runtime.h"
 
+#include <pthread.h>
+
 #include "driver/virtual/api/capture.h"
 #include "driver/virtual/check/diagnostic.h"
 #include "driver/virtual/exec/access.h"
@@ -17,8 +19,11 @@ Runtime& Runtime::get() {
 }
 
 void Runtime::initialise() {
+  expect_not_forked();
   std::lock_guard lock(mutex_);
   if (initialised()) return;
+  if (pthread_atfork(nullptr, nullptr, [] { get().forked_ = get().initialised(); }) != 0)
+    refuse(CUDA_ERROR_OUT_OF_MEMORY, "pthread_atfork: no memory for a handler");
   try {
     const Profile profile = profile_from_environment();
     const int count = device_count_from_environment();
@@ -41,6 +46,13 @@ void Runtime::initialise() {
     refuse(CUDA_ERROR_INVALID_VALUE, "{}", e.what());
   }
   initialised_.store(true, std::memory_order_release);
+}
+
+void Runtime::expect_not_forked() const {
+  if (forked_)
+    refuse(CUDA_ERROR_NOT_INITIALIZED,
+           "expected a process that called cuInit itself, got one forked from it: spawn it, or fork before "
+           "cuInit");
 }
 
 Device& Runtime::device(CUdevice device) {
