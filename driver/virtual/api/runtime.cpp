@@ -5,6 +5,7 @@
 #include "driver/virtual/api/capture.h"
 #include "driver/virtual/check/diagnostic.h"
 #include "driver/virtual/exec/access.h"
+#include "driver/virtual/exec/engine.h"
 
 namespace ptxops::virt {
 
@@ -28,7 +29,7 @@ void Runtime::initialise() {
     const Profile profile = profile_from_environment();
     const int count = device_count_from_environment();
     // Each throws where its variable is malformed: now, not when a kernel's finding first asks.
-    check_level(), schedule_seed(), reported(Diagnostic::M1);
+    check_level(), schedule_seed(), reported(Diagnostic::M1), Engine::check_environment();
     memory_ = std::make_unique<Memory>(count);
     for (int i = 0; i < count; ++i) {
       auto device = std::make_unique<Device>();

@@ -1,6 +1,4 @@
 // Exports and cuGetProcAddress: every function of the list is there, and says so when it is not implemented.
-#include <sys/wait.h>
-
 #include <cstring>
 #include <set>
 
@@ -48,26 +46,6 @@ TEST(Entry, UnimplementedFunctionsAnswerNotSupportedAndSaySo) {
   testing::internal::CaptureStderr();
   reinterpret_cast<CUresult (*)()>(dlsym(cuda().library, "cuGraphClone"))();
   EXPECT_EQ(testing::internal::GetCapturedStderr(), "") << "stderr says it once";
-}
-
-// As CUDA: the child has the memory of its parent but none of its threads, and waiting for those would be for
-// ever.
-TEST(Entry, ForkedChildIsRefused) {
-  int count = 0;
-  ASSERT_CUDA(cuda().cuDeviceGetCount(&count));
-  const pid_t child = fork();
-  ASSERT_GE(child, 0);
-  if (child == 0) {
-    const bool refused = cuda().cuDeviceGetCount(&count) == CUDA_ERROR_NOT_INITIALIZED &&
-                         cuda().report().find("forked") != std::string::npos &&
-                         cuda().cuInit(0) == CUDA_ERROR_NOT_INITIALIZED;
-    const char* name = nullptr;
-    _exit(refused && cuda().cuGetErrorName(CUDA_ERROR_NOT_INITIALIZED, &name) == CUDA_SUCCESS ? 0 : 1);
-  }
-  int status = -1;
-  ASSERT_EQ(waitpid(child, &status, 0), child);
-  EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << status;
-  EXPECT_CUDA(cuda().cuDeviceGetCount(&count)) << "the parent goes on";
 }
 
 void* look_up(const char* name, int version, uint64_t flags = 0,
