@@ -1,6 +1,7 @@
 #include "ops/mla/mla_decode.h"
 
 #include <algorithm>
+#include <vector>
 
 namespace ptxops::ops {
 namespace {
@@ -156,7 +157,7 @@ void MlaDecodePlan::run(const ptxopsMlaDecodeArgs_t& args, ptxopsDevicePtr_t wor
 }
 
 std::string MlaDecodePlan::explain() const {
-  const autotune::MlaCost& cost = autotune::rank(shape_).front().cost;
+  const std::vector<autotune::MlaRanked> ranked = autotune::rank(shape_);
   std::string text = fmt::format(
       "mla_decode {}: {} requests of {} tokens x {} heads, pages of {} tokens, at most {} a request, {} SMs\n"
       "keys: {}\n"
@@ -172,9 +173,10 @@ std::string MlaDecodePlan::explain() const {
           ? std::string("none, no request can be split")
           : fmt::format("{}, {}; {} splits a request by the batch's size",
                         config_.fused ? "fused into the attention kernel" : "separate, mla_combine",
-                        desc_.merge ? "as desc.merge says" : "the model's choice", cost.splits));
+                        desc_.merge ? "as desc.merge says" : "the model's choice",
+                        ranked.front().cost.splits));
   int place = 0;
-  for (const autotune::MlaRanked& r : autotune::rank(shape_)) {
+  for (const autotune::MlaRanked& r : ranked) {
     ++place;
     text += fmt::format(
         "{}{:<3} {:<7} {:<5} {:<6} {:<7} {:<6.0f} {:<6.0f} {:<6.0f} {:<6.0f} {:<6.0f} {:<8} {:<8} {:.0f}\n",

@@ -133,6 +133,14 @@ TEST(Device, BadEnvironmentIsNamed) {
   EXPECT_NE(r.output.find("PTXOPS_VIRTUAL_DEVICES: expected an integer 1..32, got \"many\""),
             std::string::npos)
       << r.output;
+  r = run_child("PTXOPS_VIRTUAL_THREADS=lots", "*BadEnvironment");
+  EXPECT_NE(r.output.find("PTXOPS_VIRTUAL_THREADS: expected an integer 1..256, got \"lots\""),
+            std::string::npos)
+      << r.output;
+  r = run_child("PTXOPS_VIRTUAL_SPIN_LIMIT=30s", "*BadEnvironment");
+  EXPECT_NE(r.output.find("PTXOPS_VIRTUAL_SPIN_LIMIT: expected a number 0..1000000000, got \"30s\""),
+            std::string::npos)
+      << r.output;
 }
 
 }  // namespace
