@@ -46,6 +46,7 @@ std::string last_finding() {
 constexpr const char* kKernels = R"(.version 8.0
 .target sm_90a
 .address_size 64
+.file 1 "race.cu"
 .global .align 4 .u32 next;
 .visible .entry tickets(.param .u64 out)
 {
@@ -71,6 +72,7 @@ constexpr const char* kKernels = R"(.version 8.0
   .shared .align 4 .b32 word;
   mov.u32 t, %tid.x;
   shr.u32 t, t, 5;
+  .loc 1 7 3
   st.shared.u32 [word], t;	// a "quote", a back\slash, a tab, UTF-8: ü
   ret;
 }
@@ -214,7 +216,8 @@ TEST_F(Switches, NullIsTheEnvironmentsLevel) {
 }
 
 const std::set<std::string> kFields = {"id", "slug", "title", "what", "kernel", "sites", "missing", "remedy"};
-const std::set<std::string> kSiteFields = {"cta", "warp", "lane", "line", "source", "action", "proxy"};
+const std::set<std::string> kSiteFields = {"cta",    "warp",  "lane",   "line",
+                                           "source", "place", "action", "proxy"};
 
 template <class Map>
 std::set<std::string> names(const Map& map) {
@@ -236,7 +239,7 @@ void expect_finding(const Json& f) {
     ASSERT_EQ(s["cta"].kind, Json::Kind::array);
     EXPECT_EQ(s["cta"].items.size(), 3u);
     for (const char* name : {"warp", "lane", "line"}) EXPECT_EQ(s[name].kind, Json::Kind::number) << name;
-    for (const char* name : {"source", "action", "proxy"})
+    for (const char* name : {"source", "place", "action", "proxy"})
       EXPECT_EQ(s[name].kind, Json::Kind::string) << name;
   }
 }
@@ -257,9 +260,13 @@ TEST_F(Switches, LastFindingIsJson) {
   for (const Json& s : f["sites"].items) {
     EXPECT_NE(s["source"].text.find("st.shared.u32 [word], t;"), std::string::npos) << s["source"].text;
     EXPECT_EQ(s["line"].number, line);
+    EXPECT_EQ(s["place"].text, "race.cu:7");
     EXPECT_EQ(s["proxy"].text, "generic");
   }
   EXPECT_NE(f["sites"].items[0]["warp"].number, f["sites"].items[1]["warp"].number);
+  EXPECT_NE(cuda().report().find(fmt::format("\n    line {} (race.cu:7): st.shared.u32", line)),
+            std::string::npos)
+      << cuda().report();
 
   // Of a comment in Latin-1 too, which no JSON may hold as it is.
   std::string latin = kKernels;
