@@ -4,6 +4,7 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <cerrno>
 #include <cstdio>
 #include <cstdlib>
 #include <string>
@@ -38,9 +39,10 @@ Params parse_defines(const std::vector<std::string>& defines) {
   for (const std::string& d : defines) {
     const size_t equal = d.find('=');
     char* end = nullptr;
+    errno = 0;
     const long long value = equal == d.npos ? 0 : std::strtoll(d.c_str() + equal + 1, &end, 0);
-    if (equal == d.npos || equal == 0 || end == d.c_str() + equal + 1 || *end)
-      throw std::runtime_error(fmt::format("-D {}: expected NAME=INTEGER", d));
+    if (equal == d.npos || equal == 0 || end == d.c_str() + equal + 1 || *end || errno == ERANGE)
+      throw std::runtime_error(fmt::format("-D {}: expected NAME=INTEGER of 64 bits", d));
     if (!params.emplace(d.substr(0, equal), value).second)
       throw std::runtime_error(fmt::format("-D {}: given twice", d));
   }
