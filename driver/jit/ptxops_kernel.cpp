@@ -182,6 +182,10 @@ int run(int argc, char** argv) {
   table->add_option("-j,--threads", options.threads, "ptxas processes at once (default: one a core)");
   for (CLI::App* sub : {expansion, assembly, table})
     sub->add_option("-D", defines, "NAME=INTEGER, one for each parameter")->allow_extra_args(false);
+  if (argc > 1 && argv[1][0] != '-' &&
+      app.get_subcommands([&](CLI::App* s) { return s->get_name() == argv[1]; }).empty())
+    throw std::runtime_error(
+        fmt::format("expected list, head, expand, assemble or report, got '{}'", argv[1]));
   CLI11_PARSE(app, argc, argv);
 
   if (list->parsed()) return list_kernels();
