@@ -89,8 +89,9 @@ TEST(Selection, PathsAndTheirErrors) {
   EXPECT_THAT(run_child("PTXOPS_DRIVER=libm.so.6"), HasSubstr("exports no cuGetProcAddress"));
   EXPECT_THAT(run_child("PTXOPS_DRIVER=virtual PTXOPS_VIRTUAL_DRIVER=/no/such.so"),
               HasSubstr("no file /no/such.so"));
-  if (const char* file = std::getenv("PTXOPS_VIRTUAL_DRIVER"))
+  if (const char* file = std::getenv("PTXOPS_VIRTUAL_DRIVER")) {
     EXPECT_THAT(run_child(std::string("PTXOPS_DRIVER=") + file), HasSubstr("virtual=1"));
+  }
 }
 
 }  // namespace

@@ -35,9 +35,10 @@ TEST(Device, EveryListedAttributeIsAnswered) {
 #define PTXOPS_ENUM(type) \
   {                       \
     [[maybe_unused]] const char* group = #type;
-#define PTXOPS_VALUE(name, value)                \
-  if (!std::strcmp(group, "CUdevice_attribute")) \
-    EXPECT_NE(attribute(static_cast<CUdevice_attribute>(value)), -12345) << #name;
+#define PTXOPS_VALUE(name, value)                                                  \
+  if (!std::strcmp(group, "CUdevice_attribute")) {                                 \
+    EXPECT_NE(attribute(static_cast<CUdevice_attribute>(value)), -12345) << #name; \
+  }
 #define PTXOPS_END(type) }
 #include "driver/abi/enums.def"
 #undef PTXOPS_ENUM
