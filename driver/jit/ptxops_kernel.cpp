@@ -203,7 +203,9 @@ int run(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   try {
-    return ptxops::jit::run(argc, argv);
+    const int status = ptxops::jit::run(argc, argv);
+    if (std::fflush(stdout) != 0) throw std::runtime_error("cannot write the output");
+    return status;
   } catch (const std::exception& e) {
     fmt::print(stderr, "ptxops-kernel: {}\n", e.what());
     return 2;
