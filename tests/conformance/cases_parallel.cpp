@@ -247,7 +247,7 @@ void shfl_apart() {
   expect_fault(b, "not in the member mask");
   b.text =
       "    setp.lt.u32 p0, lane, 9;\n    @p0 bra WAIT;\n    bar.warp.sync 0xfffffe00;\n    bra OUT;\nWAIT:\n"
-      "    bar.warp.sync 0xffffffff;\nOUT:\n    st.global.b32 [mine], tid;";
+      "    bar.warp.sync 0xffffffff;\nOUT:\n    st.global.b32 [mine], lane;";
   expect_fault(b, "deadlock");
 }
 

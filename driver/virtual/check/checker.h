@@ -74,6 +74,16 @@ struct WarpOrder {
   uint32_t cp_issued = 0;
   Undefined undefined;
 
+  // The latest strong read that observed a publication: repeated before there is another, it learns nothing.
+  struct Poll {
+    uint64_t address = 0, version = 0;
+    uint32_t lanes = 0;
+    Scope scope = Scope::cta;
+    bool acquires = false;
+    bool operator==(const Poll&) const = default;
+  };
+  Poll poll;
+
   uint32_t last_wait_stamp = 0;        // the latest mbarrier phase observed
   uint32_t last_group_wait_stamp = 0;  // the latest wait for a bulk group
   bool last_group_wait_read = false;

@@ -246,9 +246,13 @@ void Checker::observe(Warp& w, uint32_t lanes, const LaneAccess& at, const Acces
     const int lane = std::countr_zero(rest);
     if (at.host[lane] == previous) continue;
     previous = at.host[lane];
-    const auto* publications = g.find_published(reinterpret_cast<uint64_t>(previous));
-    if (!publications) continue;
-    for (const auto& p : *publications) {
+    const uint64_t address = reinterpret_cast<uint64_t>(previous);
+    const GlobalHistory::Published* published = g.find_published(address);
+    if (!published) continue;
+    const WarpOrder::Poll poll{address, published->version, lanes, access.scope, acquires};
+    if (poll == o.poll) continue;
+    o.poll = poll;
+    for (const auto& p : published->all) {
       const Scope scope = std::min(p.scope, access.scope);
       if (!includes(scope, p.cluster, p.cta, p.device, w)) {
         if (p.cluster == number_)
@@ -350,8 +354,7 @@ Site Checker::site_of_arrival(const Arrival& a, const char* action) const {
   Site s;
   s.cta = a.cta_id;
   s.warp = static_cast<int>(a.warp);
-  s.line = a.line;
-  s.source = grid_.desc.program->source_line(a.line);
+  grid_.desc.program->show_line(s, a.line);
   s.action = action;
   return s;
 }
@@ -397,8 +400,7 @@ bool Checker::mbarrier_use(Warp& w, const Op& op, int lane, Cta& target, uint32_
     init.cta = {target.id.x, target.id.y, target.id.z};
     init.warp = m.init.warp;
     init.lane = static_cast<int>(m.init_lane);
-    init.line = m.init.line;
-    init.source = grid_.desc.program->source_line(init.line);
+    grid_.desc.program->show_line(init, m.init.line);
     init.action = "initialises it";
     f.site_count = 2;
     f.missing =
@@ -642,8 +644,7 @@ bool Checker::cta_exit(Warp& last, const Op& op) {
       Site& load = f.sites[f.site_count++];
       load.cta = {cta.id.x, cta.id.y, cta.id.z};
       load.warp = static_cast<int>(m.load_warp);
-      load.line = m.load_line;
-      load.source = grid_.desc.program->source_line(m.load_line);
+      grid_.desc.program->show_line(load, m.load_line);
       load.action = "issues the latest copy";
       load.proxy = "async";
       grid_.record(Fault(std::move(f)));
@@ -673,8 +674,7 @@ bool Checker::cta_exit(Warp& last, const Op& op) {
       visitor.cta = r.cta_id;
       visitor.warp = r.warp;
       visitor.lane = static_cast<int>(lane);
-      visitor.line = r.line;
-      visitor.source = grid_.desc.program->source_line(r.line);
+      grid_.desc.program->show_line(visitor, r.line);
       visitor.action = action_of(r, "the exiting CTA's shared memory");
       visitor.proxy = "generic";
       grid_.record(Fault(std::move(f)));

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <set>
 
+#include "driver/virtual/check/diagnostic.h"
 #include "driver/virtual/exec/function_decoder.h"
 #include "driver/virtual/exec/machine.h"
 #include "driver/virtual/memory/memory.h"
@@ -223,6 +224,12 @@ const Code* Program::code_at(uint64_t address) const {
   for (const auto& code : code_)
     if (reinterpret_cast<uint64_t>(code.get()) == address) return code.get();
   return nullptr;
+}
+
+void Program::show_line(Site& site, uint32_t line) const {
+  site.line = line;
+  site.source = module_.source_line(line);
+  site.place = module_.source_place(line);
 }
 
 }  // namespace ptxops::virt
