@@ -217,7 +217,8 @@ TEST(MlaAppend, RefusesWithText) {
           "desc.latent_stride_bytes: expected a multiple of 16");
   refused([](auto& d) { d.token_stride_bytes = 640; }, "desc.token_stride_bytes: expected 1152 .. ");
   refused([](auto& d) { d.page_stride_bytes = 1160; }, "desc.page_stride_bytes: expected a multiple of 16");
-  refused([](auto& d) { d.rope_page_stride_bytes = 16; }, "desc.rope_page_stride_bytes: expected 0 without");
+  refused([](auto& d) { d.rope_page_stride_bytes = 16; },
+          "desc.rope_page_stride_bytes: expected 0 without desc.separate_rope, got 16");
 
   ptxopsMlaAppendDesc_t desc = PTXOPS_MLA_APPEND_DESC_INITIALIZER;
   desc.tokens = 4, desc.pages = 2;

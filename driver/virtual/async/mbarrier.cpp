@@ -177,7 +177,9 @@ static bool settle(Warp& issuer, const Op& op, int lane, Cta& target, uint32_t o
     return false;
   }
   info.phase_clock = info.pending_clock;
-  if (issuer.order) issuer.order->checker->mbarrier_completed(target, offset, info.state.phase - 1);
+  if (issuer.order &&
+      !issuer.order->checker->mbarrier_completed(issuer, op, lane, target, offset, info.state.phase - 1))
+    return false;
   ++target.cluster->progress;
   target.cluster->wake(info.waiters);
   return true;

@@ -5,6 +5,7 @@
 
 #include <array>
 #include <memory>
+#include <optional>
 #include <unordered_map>
 #include <vector>
 
@@ -110,8 +111,12 @@ struct MbarrierOrder {
   uint64_t loads = 0;     // phases up to this one (exclusive) have had copies
   uint64_t observed = 0;  // completion of the phases up to this one (exclusive) was observed by somebody
   uint32_t load_line = 0, load_warp = 0;  // the first copy of the latest such phase
-  // The latest arrivals of the current phase and of the latest complete one: one a line.
+  // The latest arrivals of the current phase and of the latest complete one: one a line. And the first of the
+  // current phase, if nobody had observed the one before.
   std::vector<Arrival> arrivals, completing;
+  std::optional<Arrival> early;
+  // The threads that arrived in the current phase and in the one before: agent of the warp, lanes.
+  std::vector<std::pair<uint32_t, uint32_t>> arrived, arrived_before;
   uint32_t init_lane = 0;
 };
 
@@ -179,7 +184,8 @@ class Checker {
   bool mbarrier_arrive(Warp& w, const Op& op, int lane, Cta& target, uint32_t offset, bool relaxed,
                        uint64_t phase);
   void mbarrier_copy_issued(Warp& w, const Op& op, Cta& target, uint32_t offset, uint64_t phase);
-  void mbarrier_completed(Cta& target, uint32_t offset, uint64_t phase);  // `phase` did
+  // `phase` did, by `op` of `w`.
+  bool mbarrier_completed(Warp& w, const Op& op, int lane, Cta& target, uint32_t offset, uint64_t phase);
   bool mbarrier_observed(Warp& w, const Op& op, uint32_t lanes, uint32_t offset, bool relaxed,
                          uint64_t phase);
   void mbarrier_cp_async(Warp& w, Cta& target, uint32_t offset, uint32_t number);
@@ -237,6 +243,9 @@ class Checker {
   Record make_record(Warp& w, const Op& op, Actor actor, AccessKind kind, uint32_t size);
   Record generic_record(Warp& w, const Op& op, const Access& access);
   Site site_of_arrival(const Arrival& a, const char* action) const;
+  // B7 or B7P: `event` in `phase` of the mbarrier, at `site`.
+  void report_unobserved(Diagnostic id, const std::string& event, Cta& target, uint32_t offset,
+                         uint64_t phase, Site site);
   bool judge_shared(struct Judgement& j, Cta& target, uint32_t offset, uint32_t bytes, int lane);
   bool judge_global(struct Judgement& j, uint64_t address, uint64_t bytes, int lane);
   bool report_shared(Judgement& j, const Cta& target);

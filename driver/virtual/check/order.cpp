@@ -25,13 +25,23 @@ void advance(WarpOrder& o) {
   ++o.sub;
 }
 
+Arrival arrival_of(const Warp& w, const Op& op) {
+  return {{w.cta->id.x, w.cta->id.y, w.cta->id.z}, w.id, op.line, 0, {}};
+}
+
+uint32_t& lanes_of(std::vector<std::pair<uint32_t, uint32_t>>& threads, uint32_t agent) {
+  for (auto& [a, lanes] : threads)
+    if (a == agent) return lanes;
+  return threads.emplace_back(agent, 0).second;
+}
+
 // One of each line, the latest first.
 void note_arrival(std::vector<Arrival>& all, const Warp& w, const Op& op) {
   constexpr size_t kMost = 4;
   if (!all.empty() && all.front().line == op.line) return;
   std::erase_if(all, [&](const Arrival& a) { return a.line == op.line; });
   if (all.size() == kMost) all.pop_back();
-  all.insert(all.begin(), Arrival{{w.cta->id.x, w.cta->id.y, w.cta->id.z}, w.id, op.line, 0, {}});
+  all.insert(all.begin(), arrival_of(w, op));
 }
 
 }  // namespace
@@ -405,31 +415,44 @@ bool Checker::mbarrier_use(Warp& w, const Op& op, int lane, Cta& target, uint32_
   return true;
 }
 
+void Checker::report_unobserved(Diagnostic id, const std::string& event, Cta& target, uint32_t offset,
+                                uint64_t phase, Site site) {
+  const MbarrierOrder& m = mbarrier(target, offset);
+  Finding f;
+  f.id = id;
+  f.kernel = grid_.kernel().name;
+  f.what =
+      fmt::format("{} of the mbarrier at {:#x} of CTA rank {}; nobody observed that phase {} was complete",
+                  event, offset, target.rank, phase - 1);
+  f.missing =
+      fmt::format("a successful test_wait or try_wait of phase {} before line {}", phase - 1, site.line);
+  f.sites[0] = std::move(site);
+  f.site_count = 1;
+  // Either the wait is missing, or an arrival too many completed the phase.
+  for (const Arrival& a : m.completing) {
+    f.what += fmt::format("; warp {} arrived in phase {} at line {}", a.warp, phase - 1, a.line);
+    if (f.site_count == 1) f.sites[f.site_count++] = site_of_arrival(a, "arrived in the phase before");
+  }
+  grid_.record(Fault(std::move(f)));
+}
+
 bool Checker::mbarrier_arrive(Warp& w, const Op& op, int lane, Cta& target, uint32_t offset, bool relaxed,
                               uint64_t phase) {
   MbarrierOrder& m = mbarrier(target, offset);
-  if (phase > m.observed && reported(Diagnostic::B7)) {
-    Finding f;
-    f.id = Diagnostic::B7;
-    f.kernel = grid_.kernel().name;
-    f.what = fmt::format(
-        "arrival in phase {} of the mbarrier at {:#x} of CTA rank {}; nobody observed that phase {} "
-        "was complete",
-        phase, offset, target.rank, phase - 1);
-    f.sites[0] = site_of(w, op, lane, "arrives", "generic");
-    f.site_count = 1;
-    // Either the wait is missing, or an arrival too many completed the phase.
-    for (const Arrival& a : m.completing) {
-      f.what += fmt::format("; warp {} arrived in phase {} at line {}", a.warp, phase - 1, a.line);
-      if (f.site_count == 1) f.sites[f.site_count++] = site_of_arrival(a, "arrived in the phase before");
+  const uint32_t lanes = lane < 0 ? w.live() : 1u << lane;
+  if (phase > m.observed) {
+    // Who has arrived in the phase before is a round ahead; another's arrival is left over from it.
+    const bool ahead = (lanes & ~lanes_of(m.arrived_before, w.order->agent)) == 0;
+    const Diagnostic id = ahead ? Diagnostic::B7P : Diagnostic::B7;
+    if (reported(id)) {
+      report_unobserved(id, fmt::format("arrival in phase {}", phase), target, offset, phase,
+                        site_of(w, op, lane, "arrives", "generic"));
+      return false;
     }
-    f.missing =
-        fmt::format("a successful test_wait or try_wait of phase {} before line {}", phase - 1, op.line);
-    grid_.record(Fault(std::move(f)));
-    return false;
+    if (!m.early) m.early = arrival_of(w, op);
   }
   note_arrival(m.arrivals, w, op);
-  const uint32_t lanes = lane < 0 ? w.live() : 1u << lane;
+  lanes_of(m.arrived, w.order->agent) |= lanes;
   if (relaxed) {
     m.relaxed_arriving.join(effective(w, lanes).seen);
     m.relaxed_arriving.raise(w.order->agent, own_component(*w.order, lanes));
@@ -449,15 +472,26 @@ void Checker::mbarrier_copy_issued(Warp& w, const Op& op, Cta& target, uint32_t 
   }
 }
 
-void Checker::mbarrier_completed(Cta& target, uint32_t offset, uint64_t phase) {
+bool Checker::mbarrier_completed(Warp& w, const Op& op, int lane, Cta& target, uint32_t offset,
+                                 uint64_t phase) {
   MbarrierOrder& m = mbarrier(target, offset);
+  if (phase > m.observed && reported(Diagnostic::B7)) {
+    report_unobserved(
+        Diagnostic::B7, fmt::format("completion of phase {}", phase), target, offset, phase,
+        m.early ? site_of_arrival(*m.early, "arrives") : site_of(w, op, lane, "arrives", "generic"));
+    return false;
+  }
+  m.early.reset();
   m.arriving.seen.raise(m.agent, {static_cast<uint32_t>(phase + 1), 0, 0});
   std::swap(m.completed, m.arriving);
   std::swap(m.relaxed_completed, m.relaxed_arriving);
   std::swap(m.completing, m.arrivals);
   m.arrivals.clear();
+  std::swap(m.arrived_before, m.arrived);
+  m.arrived.clear();
   m.arriving = Clock{};
   m.relaxed_arriving.clear();
+  return true;
 }
 
 bool Checker::mbarrier_observed(Warp& w, const Op& op, uint32_t lanes, uint32_t offset, bool relaxed,
