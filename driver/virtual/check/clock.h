@@ -73,10 +73,13 @@ struct Clock {
   VectorClock fenced_global;  // the same for global memory
   VectorClock
       fenced_gpu;  // and followed by a fence of gpu or system scope on the way: what a strong write publishes
+  VectorClock fenced_map;  // and followed by a release of fence.proxy.tensormap
   std::shared_ptr<const Foreign> foreign;
-  // Clocks that strong reads have seen published: a fence on the way acquires them.
+  std::shared_ptr<const Foreign> fenced_foreign;  // of these, what a generic-async proxy fence has followed
+  // Clocks that strong reads have seen published, and by whom: a fence on the way acquires them.
   struct Observed {
     uint32_t cluster;
+    int cta, device;
     std::shared_ptr<const Clock> clock;
     bool operator==(const Observed&) const = default;
   };
@@ -96,10 +99,10 @@ struct Clock {
     observed.push_back(o);
     for (const Observed& x : observed) {
       size_t i = 0;
-      while (i < merged.size() && merged[i].cluster != x.cluster) ++i;
+      while (i < merged.size() && (merged[i].cluster != x.cluster || merged[i].cta != x.cta)) ++i;
       if (i == merged.size()) {
         joined.push_back(std::make_shared<Clock>(*x.clock));
-        merged.push_back({x.cluster, joined.back()});
+        merged.push_back({x.cluster, x.cta, x.device, joined.back()});
       } else {
         joined[i]->join(*x.clock);
       }
@@ -111,24 +114,36 @@ struct Clock {
     if (!o.fenced_shared.empty()) fenced_shared.join(o.fenced_shared);
     if (!o.fenced_global.empty()) fenced_global.join(o.fenced_global);
     if (!o.fenced_gpu.empty()) fenced_gpu.join(o.fenced_gpu);
+    if (!o.fenced_map.empty()) fenced_map.join(o.fenced_map);
     for (const Observed& x : o.observed) observe(x);
-    if (o.foreign && o.foreign != foreign) join_foreign(*o.foreign);
+    if (o.foreign && o.foreign != foreign) merge(foreign, *o.foreign);
+    if (o.fenced_foreign) fence_foreign(o.fenced_foreign);
   }
   // Joins what cluster `number` has published.
   void join_cluster(uint32_t number, const std::shared_ptr<const Clock>& clock) {
-    join_foreign(Foreign{{number, clock}});
-    if (clock->foreign && clock->foreign != foreign) join_foreign(*clock->foreign);
+    merge(foreign, Foreign{{number, clock}});
+    if (clock->foreign && clock->foreign != foreign) merge(foreign, *clock->foreign);
+    if (clock->fenced_foreign) fence_foreign(clock->fenced_foreign);
   }
-  const Clock* of_cluster(uint32_t number) const {
-    if (foreign)
-      for (const auto& [n, clock] : *foreign)
+  // A proxy fence has followed `these`.
+  void fence_foreign(const std::shared_ptr<const Foreign>& these) {
+    if (!these || these == fenced_foreign) return;
+    if (fenced_foreign)
+      merge(fenced_foreign, *these);
+    else
+      fenced_foreign = these;
+  }
+  static const Clock* find(const std::shared_ptr<const Foreign>& all, uint32_t number) {
+    if (all)
+      for (const auto& [n, clock] : *all)
         if (n == number) return clock.get();
     return nullptr;
   }
+  const Clock* of_cluster(uint32_t number) const { return find(foreign, number); }
 
  private:
-  void join_foreign(const Foreign& o) {
-    auto merged = std::make_shared<Foreign>(foreign ? *foreign : Foreign{});
+  static void merge(std::shared_ptr<const Foreign>& into, const Foreign& o) {
+    auto merged = std::make_shared<Foreign>(into ? *into : Foreign{});
     for (const auto& [number, clock] : o) {
       auto it =
           std::find_if(merged->begin(), merged->end(), [n = number](const auto& p) { return p.first == n; });
@@ -136,14 +151,15 @@ struct Clock {
         merged->push_back({number, clock});
       } else if (it->second != clock) {
         auto both = std::make_shared<Clock>(*it->second);
-        both->foreign = nullptr;
+        both->foreign = both->fenced_foreign = nullptr;
         both->seen.join(clock->seen);
         both->fenced_shared.join(clock->fenced_shared);
         both->fenced_global.join(clock->fenced_global);
+        both->fenced_map.join(clock->fenced_map);
         it->second = std::move(both);
       }
     }
-    foreign = std::move(merged);
+    into = std::move(merged);
   }
 };
 
