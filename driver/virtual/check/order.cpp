@@ -453,9 +453,10 @@ bool Checker::mbarrier_use(Warp& w, const Op& op, int lane, Cta& target, uint32_
   return true;
 }
 
-// Before an arrival in `phase`: somebody has observed that the phase before was complete. `ordered`: and
-// the arriving thread is behind that, not just later this time. Through copies that the observer issued
-// knowledge comes without being published: arrivals from other CTAs are not asked.
+// Before an arrival in `phase`: somebody has observed that the phase before was complete. `ordered`: and the
+// arriving thread is behind that, not just later this time. That is not asked where knowledge may come
+// without being published: through copies that the observer issued, to other CTAs or with arrivals of their
+// own.
 bool Checker::phase_known(Warp& w, const Op& op, int lane, Cta& target, uint32_t offset, uint64_t phase,
                           bool ordered) {
   if (phase == 0 || !reported(Diagnostic::B7)) return true;
@@ -475,6 +476,9 @@ bool Checker::phase_known(Warp& w, const Op& op, int lane, Cta& target, uint32_t
   };
   if (observed &&
       (!ordered || phase < m.observed || std::any_of(m.observers.begin(), m.observers.end(), knows)))
+    return true;
+  const auto arrives_by_copies = [](const auto& other) { return other->cp_sealed != 0; };
+  if (observed && (cluster_.ctas.size() > 1 || std::any_of(warps_.begin(), warps_.end(), arrives_by_copies)))
     return true;
   Finding f;
   f.id = Diagnostic::B7;

@@ -13,8 +13,8 @@ namespace {
 using namespace abi;
 using test::cuda;
 
-// first writes, and stays until second has set the flag; second writes the same word, before it sets the flag
-// or behind what first has published.
+// first writes, and stays until second has set the flag; second sets the flag and writes the same word, just
+// so or behind what first has published.
 constexpr const char* kKernels = R"(.version 8.0
 .target sm_90a
 .address_size 64
@@ -36,8 +36,8 @@ STAY:
 {
   .reg .b64 a;
   ld.param.u64 a, [words];
-  st.global.u32 [a], 2;
   st.release.gpu.global.u32 [a+8], 1;
+  st.global.u32 [a], 2;
   ret;
 }
 .visible .entry ordered(.param .u64 words)
@@ -92,7 +92,7 @@ TEST(GridsOfTwoStreams, AreARaceUnlessOrdered) {
   const std::string finding = finding_of("unordered");
   EXPECT_NE(finding.find("\"id\":\"M1\""), finding.npos) << finding;
   EXPECT_NE(finding.find("\"line\":10,"), finding.npos) << finding;
-  EXPECT_NE(finding.find("\"line\":22,"), finding.npos) << finding;
+  EXPECT_NE(finding.find("\"line\":23,"), finding.npos) << finding;
 }
 
 TEST(GridsOfTwoStreams, AreOrderedByTheirFlags) {
