@@ -44,6 +44,15 @@ const ptxops::ops::LoadedKernel& ptxopsContext_st::kernel(const std::string& pat
   return *slot;
 }
 
+struct ptxopsTimer_st {
+  explicit ptxopsTimer_st(ptxopsContext_st& c) : context(c), start(c.driver_context), end(c.driver_context) {
+    ++context.timers;
+  }
+  ~ptxopsTimer_st() { --context.timers; }
+  ptxopsContext_st& context;
+  ptxops::driver::Event start, end;
+};
+
 namespace {
 
 template <class T>
@@ -54,17 +63,15 @@ ptxopsContext_st& expect(ptxopsContext_t context) {
   if (!context) fail(PTXOPS_INVALID_ARGUMENT, "context: expected a context, got NULL");
   return *context;
 }
+ptxopsTimer_st& expect(ptxopsTimer_t timer) {
+  if (!timer) fail(PTXOPS_INVALID_ARGUMENT, "timer: expected a timer, got NULL");
+  return *timer;
+}
 ptxops::abi::CUstream handle(ptxopsStream_t stream) {
   return reinterpret_cast<ptxops::abi::CUstream>(stream);
 }
 
 }  // namespace
-
-struct ptxopsTimer_st {
-  explicit ptxopsTimer_st(ptxopsContext_st& c) : context(c), start(c.driver_context), end(c.driver_context) {}
-  ptxopsContext_st& context;
-  ptxops::driver::Event start, end;
-};
 
 extern "C" {
 
@@ -80,7 +87,15 @@ ptxopsStatus_t ptxopsContextCreate(ptxopsContext_t* context, int device) {
 }
 
 ptxopsStatus_t ptxopsContextDestroy(ptxopsContext_t context) {
-  return guarded([&] { delete context; });
+  return guarded([&] {
+    if (!context) return;
+    if (const int plans = context->plans, timers = context->timers; plans || timers)
+      fail(PTXOPS_INVALID_ARGUMENT,
+           "context: expected one whose plans and timers have been destroyed, got {} plans and {} timers "
+           "alive",
+           plans, timers);
+    delete context;
+  });
 }
 
 ptxopsStatus_t ptxopsContextGetInfo(ptxopsContext_t context, ptxopsDeviceInfo_t* info) {
@@ -208,20 +223,20 @@ ptxopsStatus_t ptxopsTimerDestroy(ptxopsTimer_t timer) {
 
 ptxopsStatus_t ptxopsTimerStart(ptxopsTimer_t timer, ptxopsStream_t stream) {
   return guarded([&] {
-    expect_out("timer", timer);
-    const ptxops::driver::Context::Guard guard(timer->context.driver_context);
-    timer->start.record(handle(stream));
+    ptxopsTimer_st& t = expect(timer);
+    const ptxops::driver::Context::Guard guard(t.context.driver_context);
+    t.start.record(handle(stream));
   });
 }
 
 ptxopsStatus_t ptxopsTimerStop(ptxopsTimer_t timer, ptxopsStream_t stream, double* seconds) {
   return guarded([&] {
-    expect_out("timer", timer);
+    ptxopsTimer_st& t = expect(timer);
     expect_out("seconds", seconds);
-    const ptxops::driver::Context::Guard guard(timer->context.driver_context);
-    timer->end.record(handle(stream));
-    timer->end.synchronize();
-    *seconds = timer->end.milliseconds_since(timer->start) * 1e-3;
+    const ptxops::driver::Context::Guard guard(t.context.driver_context);
+    t.end.record(handle(stream));
+    t.end.synchronize();
+    *seconds = t.end.milliseconds_since(t.start) * 1e-3;
   });
 }
 

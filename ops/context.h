@@ -1,6 +1,7 @@
 // A device with the kernels loaded on it.
 #pragma once
 
+#include <atomic>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -32,6 +33,8 @@ struct ptxopsContext_st {
 
   ptxops::driver::Context driver_context;
   ptxops::driver::DeviceInfo info;
+  // What refers to this context: it is not destroyed while there are any.
+  std::atomic<int> plans{0}, timers{0};
 
  private:
   std::mutex mutex_;

@@ -6,7 +6,13 @@ ptxopsPlan_st::ptxopsPlan_st(ptxopsContext_st& c)
     : context(c), id([] {
         static std::atomic<uint64_t> next{1};
         return next.fetch_add(1, std::memory_order_relaxed);
-      }()) {}
+      }()) {
+  ++context.plans;
+}
+
+ptxopsPlan_st::~ptxopsPlan_st() {
+  --context.plans;
+}
 
 namespace ptxops::ops {
 

@@ -12,7 +12,7 @@
 
 struct ptxopsPlan_st {
   explicit ptxopsPlan_st(ptxopsContext_st& c);
-  virtual ~ptxopsPlan_st() = default;
+  virtual ~ptxopsPlan_st();
 
   virtual void prepare() = 0;  // idempotent, thread-safe
   virtual size_t workspace_bytes() const { return 0; }

@@ -40,6 +40,7 @@ class RowOpPlan : public ptxopsPlan_st {
     std::memset(static_cast<void*>(&call), 0, sizeof call);
     call.args = args, call.stream = stream;
     remember_run<Nothing>(id, call, [&](Nothing&) {
+      const CurrentContext current(context);
       check();
       check_stream(context, stream);
     });

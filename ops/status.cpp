@@ -25,7 +25,8 @@ ptxopsStatus_t translate() noexcept {
     return remember(e.status(), e.what());
   } catch (const driver::Error& e) {
     const bool memory = e.code() == abi::CUDA_ERROR_OUT_OF_MEMORY;
-    const bool none = e.code() == abi::CUDA_ERROR_NO_DEVICE || e.code() == abi::CUDA_ERROR_INVALID_DEVICE;
+    const bool none = e.code() == abi::CUDA_ERROR_NO_DEVICE || e.code() == abi::CUDA_ERROR_INVALID_DEVICE ||
+                      e.code() == abi::CUDA_ERROR_FILE_NOT_FOUND;  // no driver library
     const bool image = e.code() == abi::CUDA_ERROR_INVALID_PTX || e.code() == abi::CUDA_ERROR_INVALID_IMAGE ||
                        e.code() == abi::CUDA_ERROR_NO_BINARY_FOR_GPU;
     return remember(memory  ? PTXOPS_OUT_OF_MEMORY

@@ -37,6 +37,17 @@ std::string unfit(const Loaded& l) {
   return count == 0 ? "it has no device" : "no device of compute capability 9.0, only " + seen;
 }
 
+// PTXOPS_DRIVER may be a library, or a misspelt word.
+Loaded load_named(const std::string& choice) {
+  try {
+    return load_driver(choice);
+  } catch (const Error& e) {
+    if (e.code() != CUDA_ERROR_FILE_NOT_FOUND) throw;
+    throw Error(e.code(), "PTXOPS_DRIVER=" + choice,
+                fmt::format("expected auto, cuda, virtual or a library; {}: {}", e.function(), e.text()));
+  }
+}
+
 std::string kind(const Loaded& l) {
   return l.virtual_version ? "virtual device" : "CUDA driver";
 }
@@ -77,9 +88,9 @@ Driver::Driver(const std::string& choice) {
     explanation_ = fmt::format("using the {} {}: {} cannot be used ({})", kind(l), path_, kCuda, why_not);
     return;
   }
-  const Loaded l = load_driver(choice == "cuda"      ? kCuda
-                               : choice == "virtual" ? find_virtual_driver()
-                                                     : choice);
+  const Loaded l = choice == "cuda"      ? load_driver(kCuda)
+                   : choice == "virtual" ? load_driver(find_virtual_driver())
+                                         : load_named(choice);
   // A virtual driver on the library path under libcuda's name is what the user asked for only with auto or a
   // path.
   if (choice == "cuda" && l.virtual_version)
@@ -133,11 +144,7 @@ DeviceInfo Driver::device(int ordinal) const {
 }
 
 std::string Driver::last_report() const {
-  if (!last_report_) return {};
-  std::string text(last_report_(nullptr, 0) + 1, '\0');
-  const size_t length = last_report_(text.data(), text.size());
-  text.resize(length < text.size() ? length : text.size() - 1);
-  return text;
+  return report_of(last_report_);
 }
 
 void Driver::fail(CUresult code, const std::string& function, const std::string& log) const {

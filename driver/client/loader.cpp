@@ -72,6 +72,14 @@ std::string file_of(const void* address) {
 
 }  // namespace
 
+std::string report_of(Fn_ptxopsVirtualLastReport last_report) {
+  if (!last_report) return {};
+  std::string text(last_report(nullptr, 0) + 1, '\0');
+  const size_t length = last_report(text.data(), text.size());
+  text.resize(length < text.size() ? length : text.size() - 1);
+  return text;
+}
+
 Loaded load_driver(const std::string& name) {
   Loaded l;
   l.library = dlopen(name.c_str(), RTLD_NOW | RTLD_LOCAL);
@@ -88,7 +96,7 @@ Loaded load_driver(const std::string& name) {
   if (const CUresult r = l.api.cuInit(0); r != CUDA_SUCCESS) {
     const char* text = nullptr;
     l.api.cuGetErrorString(r, &text);
-    throw Error(r, "cuInit of " + l.path, text ? text : "");
+    throw Error(r, "cuInit of " + l.path, text ? text : "", report_of(l.last_report));
   }
   if (const CUresult r = l.api.cuDriverGetVersion(&l.version); r != CUDA_SUCCESS)
     throw Error(r, "cuDriverGetVersion of " + l.path, "");

@@ -19,6 +19,9 @@ struct Loaded {
 // Opens `name` (a path, or a soname to search for), resolves the table and calls cuInit. Throws Error.
 Loaded load_driver(const std::string& name);
 
+// The virtual device's last report; empty without one.
+std::string report_of(abi::Fn_ptxopsVirtualLastReport last_report);
+
 // Path of the virtual driver: PTXOPS_VIRTUAL_DRIVER, else beside this code: lib/virtual/libcuda.so.1 in the
 // folder of the library or program that holds it, or a folder above. Throws Error naming the places that were
 // tried.

@@ -12,6 +12,8 @@
 #include <filesystem>
 #include <system_error>
 
+#include "driver/jit/build.h"
+
 namespace ptxops::jit {
 namespace {
 
@@ -97,7 +99,10 @@ CacheKey KeyBuilder::key() const {
 }
 
 Cache Cache::from_environment() {
-  if (environment("PTXOPS_CACHE") == "off") return Cache("");
+  if (const std::string choice = environment("PTXOPS_CACHE"); choice == "off")
+    return Cache("");
+  else if (!choice.empty())
+    throw BuildError(fmt::format("PTXOPS_CACHE: expected off, or to be unset, got \"{}\"", choice));
   if (const std::string dir = environment("PTXOPS_CACHE_DIR"); !dir.empty()) return Cache(dir);
   if (const std::string xdg = environment("XDG_CACHE_HOME"); !xdg.empty()) return Cache(xdg + "/ptxops");
   if (const std::string home = environment("HOME"); !home.empty()) return Cache(home + "/.cache/ptxops");

@@ -4,6 +4,7 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <cerrno>
 #include <cstdio>
 #include <cstdlib>
 #include <string>
@@ -38,9 +39,10 @@ Params parse_defines(const std::vector<std::string>& defines) {
   for (const std::string& d : defines) {
     const size_t equal = d.find('=');
     char* end = nullptr;
+    errno = 0;
     const long long value = equal == d.npos ? 0 : std::strtoll(d.c_str() + equal + 1, &end, 0);
-    if (equal == d.npos || equal == 0 || end == d.c_str() + equal + 1 || *end)
-      throw std::runtime_error(fmt::format("-D {}: expected NAME=INTEGER", d));
+    if (equal == d.npos || equal == 0 || end == d.c_str() + equal + 1 || *end || errno == ERANGE)
+      throw std::runtime_error(fmt::format("-D {}: expected NAME=INTEGER of 64 bits", d));
     if (!params.emplace(d.substr(0, equal), value).second)
       throw std::runtime_error(fmt::format("-D {}: given twice", d));
   }
@@ -180,6 +182,10 @@ int run(int argc, char** argv) {
   table->add_option("-j,--threads", options.threads, "ptxas processes at once (default: one a core)");
   for (CLI::App* sub : {expansion, assembly, table})
     sub->add_option("-D", defines, "NAME=INTEGER, one for each parameter")->allow_extra_args(false);
+  if (argc > 1 && argv[1][0] != '-' &&
+      app.get_subcommands([&](CLI::App* s) { return s->get_name() == argv[1]; }).empty())
+    throw std::runtime_error(
+        fmt::format("expected list, head, expand, assemble or report, got '{}'", argv[1]));
   CLI11_PARSE(app, argc, argv);
 
   if (list->parsed()) return list_kernels();
@@ -197,7 +203,9 @@ int run(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   try {
-    return ptxops::jit::run(argc, argv);
+    const int status = ptxops::jit::run(argc, argv);
+    if (std::fflush(stdout) != 0) throw std::runtime_error("cannot write the output");
+    return status;
   } catch (const std::exception& e) {
     fmt::print(stderr, "ptxops-kernel: {}\n", e.what());
     return 2;

@@ -1,11 +1,14 @@
 #include "driver/jit/source.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
 
+#include "driver/jit/build.h"
 #include "ptx/embedded.h"
 
 namespace ptxops::jit {
@@ -15,7 +18,11 @@ namespace fs = std::filesystem;
 
 const char* source_dir() {
   const char* dir = std::getenv("PTXOPS_PTX_DIR");
-  return dir && *dir ? dir : nullptr;
+  if (!dir || !*dir) return nullptr;
+  std::error_code error;
+  if (!fs::is_directory(dir, error))
+    throw BuildError(fmt::format("PTXOPS_PTX_DIR: expected a folder of kernels, got {}", dir));
+  return dir;
 }
 
 bool stays_inside(std::string_view path) {

@@ -54,6 +54,8 @@ Fp8GemmPlan::Fp8GemmPlan(ptxopsContext_st& context, const ptxopsFp8GemmDesc_t& d
   if (sm_count_ > context.info.sm_count)
     fail(PTXOPS_INVALID_ARGUMENT, "desc.sm_count: expected at most the device's {}, got {}",
          context.info.sm_count, sm_count_);
+  if (sm_count_ < 2)
+    fail(PTXOPS_NOT_SUPPORTED, "device: an FP8 GEMM expects at least 2 SMs, got {}", context.info.sm_count);
   shape_ = shape_of(desc_, sm_count_);
   config_ = &autotune::choose(shape_);
   const int64_t m_blocks = ceil_div(desc_.expected_m, config_->block_m);

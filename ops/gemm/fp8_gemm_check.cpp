@@ -37,6 +37,7 @@ ptxopsFp8GemmDesc_t complete(const ptxopsFp8GemmDesc_t* in) {
   const int64_t slabs = d.form == PTXOPS_GEMM_GROUPED_MASKED ? d.groups : 1;
   check_range("desc.groups * desc.n", checked_product("desc.groups * desc.n", d.groups, d.n), 1, kMaxExtent);
   check_range("desc.groups * desc.m", checked_product("desc.groups * desc.m", slabs, d.m), 0, kMaxExtent);
+  check_range("desc.groups * desc.k / 128", slabs * (d.k / 128), 1, kMaxExtent);
   checked_product("bytes of B", checked_product("bytes of B", d.groups, d.n), d.k);
   checked_product("bytes of D", checked_product("bytes of D", slabs * d.m, d.ldd), size);
   return d;

@@ -17,7 +17,7 @@ driver::Dim3 grid_of(int64_t m, int64_t groups, int64_t columns, int64_t rows_of
 // Defaults and checks that both descriptors share.
 void complete_rows(int64_t m, int64_t columns, const char* columns_name, int64_t groups, int64_t& ld_sf) {
   check_range("desc.m", m, 0, kMaxExtent - 256);
-  check_range(columns_name, columns, 128, kMaxExtent - 256);
+  check_range(columns_name, columns, 128, kMaxGridY * kBlocksPerCta * 128);
   check_multiple(columns_name, columns, 128);
   check_range("desc.groups", groups, 1, 65536);
   check_range("desc.groups * desc.m", checked_product("desc.groups * desc.m", groups, m), 0, kMaxExtent);

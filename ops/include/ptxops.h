@@ -18,8 +18,10 @@
  * must belong to the context's device. run may be captured into a graph; prepare loads code, which CUDA
  * refuses during a capture unless its mode is relaxed.
  *
- * Threads. A plan is immutable after prepare: any number of threads may run it, on any streams. A context may
- * be shared between threads.
+ * Threads. Any thread may prepare a plan, and any number of threads may run it then, on any streams; a
+ * workspace holds one run at a time. A context may be shared between threads; a timer belongs to one thread
+ * at a time. No context need be current in the calling thread, and what is current stays so. As with CUDA, a
+ * process forked after the first ptxopsContextCreate cannot use the library.
  */
 #ifndef PTXOPS_H_
 #define PTXOPS_H_
@@ -84,7 +86,8 @@ typedef struct CUstream_st* ptxopsStream_t; /* CUstream, cudaStream_t */
  * call of the process loads the driver: libcuda with a Hopper GPU, else the virtual H800 (see PTXOPS_DRIVER).
  */
 PTXOPS_API ptxopsStatus_t ptxopsContextCreate(ptxopsContext_t* context, int device);
-/* Destroy plans first. NULL is allowed. */
+/* Refused while plans or timers of it are alive. Memory and streams that it gave must not be used afterwards.
+ * NULL is allowed. */
 PTXOPS_API ptxopsStatus_t ptxopsContextDestroy(ptxopsContext_t context);
 
 typedef struct ptxopsDeviceInfo_t {
@@ -103,17 +106,20 @@ PTXOPS_API ptxopsStatus_t ptxopsContextGetInfo(ptxopsContext_t context, ptxopsDe
 
 typedef uint64_t ptxopsDevicePtr_t; /* CUdeviceptr */
 
-/* 256-byte aligned. bytes > 0. */
+/* 256-byte aligned, uninitialised. bytes > 0. */
 PTXOPS_API ptxopsStatus_t ptxopsMemAlloc(ptxopsContext_t context, ptxopsDevicePtr_t* address, size_t bytes);
+/* Waits for the device's work. NULL is allowed. */
 PTXOPS_API ptxopsStatus_t ptxopsMemFree(ptxopsContext_t context, ptxopsDevicePtr_t address);
-/* Synchronous with respect to the host, ordered in `stream`. */
+/* Ordered in `stream`; the copies return when they are done, the fill does not wait. 0 bytes are allowed. */
 PTXOPS_API ptxopsStatus_t ptxopsMemcpyToDevice(ptxopsContext_t context, ptxopsDevicePtr_t to,
                                                const void* from, size_t bytes, ptxopsStream_t stream);
 PTXOPS_API ptxopsStatus_t ptxopsMemcpyToHost(ptxopsContext_t context, void* to, ptxopsDevicePtr_t from,
                                              size_t bytes, ptxopsStream_t stream);
 PTXOPS_API ptxopsStatus_t ptxopsMemset(ptxopsContext_t context, ptxopsDevicePtr_t to, uint8_t value,
                                        size_t bytes, ptxopsStream_t stream);
+/* A stream that does not synchronise with the default stream. */
 PTXOPS_API ptxopsStatus_t ptxopsStreamCreate(ptxopsContext_t context, ptxopsStream_t* stream);
+/* Its work goes on. NULL is allowed. */
 PTXOPS_API ptxopsStatus_t ptxopsStreamDestroy(ptxopsContext_t context, ptxopsStream_t stream);
 /* Waits for the stream's work; returns the fault of an earlier kernel. */
 PTXOPS_API ptxopsStatus_t ptxopsStreamSynchronize(ptxopsContext_t context, ptxopsStream_t stream);
@@ -121,6 +127,7 @@ PTXOPS_API ptxopsStatus_t ptxopsStreamSynchronize(ptxopsContext_t context, ptxop
 /* Seconds between two points of a stream: measured on a GPU, modelled on the virtual H800. */
 typedef struct ptxopsTimer_st* ptxopsTimer_t;
 PTXOPS_API ptxopsStatus_t ptxopsTimerCreate(ptxopsContext_t context, ptxopsTimer_t* timer);
+/* NULL is allowed. */
 PTXOPS_API ptxopsStatus_t ptxopsTimerDestroy(ptxopsTimer_t timer);
 PTXOPS_API ptxopsStatus_t ptxopsTimerStart(ptxopsTimer_t timer, ptxopsStream_t stream);
 /* Marks the end, waits for it, and returns the seconds since the start. */
@@ -129,17 +136,21 @@ PTXOPS_API ptxopsStatus_t ptxopsTimerStop(ptxopsTimer_t timer, ptxopsStream_t st
 /* ---- Plans
  * ----------------------------------------------------------------------------------------------------- */
 
-/* Assembles and loads what the plan needs. May take 100 ms per kernel the first time, 2 ms from the cache. */
+/* Assembles and loads what the plan needs; a second call does nothing. May take 100 ms per kernel the first
+ * time, 2 ms from the cache. */
 PTXOPS_API ptxopsStatus_t ptxopsPlanPrepare(ptxopsPlan_t plan);
+/* Runs that were launched go on; graphs that captured some stay valid while the context lives. NULL is
+ * allowed. */
 PTXOPS_API ptxopsStatus_t ptxopsPlanDestroy(ptxopsPlan_t plan);
-/* Bytes of device workspace a run needs (256-byte aligned); may be 0. */
+/* Bytes of device workspace a run needs (256-byte aligned, contents do not matter); may be 0. */
 PTXOPS_API ptxopsStatus_t ptxopsPlanGetWorkspaceSize(ptxopsPlan_t plan, size_t* bytes);
 /* Text: the choice, its cost by the model, and the runners-up. Writes at most `capacity` bytes with the final
  * NUL and sets `needed` (may be NULL) to what the whole text takes. text may be NULL when capacity is 0. */
 PTXOPS_API ptxopsStatus_t ptxopsPlanExplain(ptxopsPlan_t plan, char* text, size_t capacity, size_t* needed);
 
-/* Every descriptor and argument struct begins with these; the INITIALIZERs fill them in. Structs only grow at
- * their end, so a program built against an older header keeps working. */
+/* Every descriptor and argument struct begins with size, magic and version; the INITIALIZERs fill them in.
+ * Structs only grow at their end, so a program built against an older header keeps working. A newer header's
+ * structs are refused. */
 #define PTXOPS_MAGIC 0x70747870u
 #define PTXOPS_HEADER(type) \
   sizeof(type), PTXOPS_MAGIC, (PTXOPS_VERSION_MAJOR * 10000 + PTXOPS_VERSION_MINOR * 100)
@@ -152,9 +163,10 @@ typedef enum ptxopsType_t { PTXOPS_BF16 = 0, PTXOPS_F32 = 1, PTXOPS_F16 = 2 } pt
  *   D[m,n] = sum over kb of SFA[m,kb] * SFB[n/128,kb] * (sum over k in block kb of A[m,k] * B[n,k])
  *
  * A, B: e4m3, K contiguous. SFA: FP32, one scale for 1 x 128 of A. SFB: FP32, one scale for 128 x 128 of B.
- * Products of a 128-block accumulate in the tensor core (14-bit significand, see tensor-core documentation in
- * the README), blocks in FP32, in increasing k. D: BF16 (rounded to nearest even) or FP32. Deterministic.
- * Source of the scheme: DeepSeek-V3 technical report, arXiv 2412.19437, section 3.3.
+ * Products of a 128-block accumulate in the tensor core, which on Hopper keeps 14 bits of an FP8 sum; blocks
+ * are added in FP32, in increasing k. D: BF16 (rounded to nearest even) or FP32. Deterministic. A NaN in A or
+ * B makes its row or column NaN. Source of the scheme: DeepSeek-V3 technical report, arXiv 2412.19437,
+ * section 3.3.
  */
 typedef enum ptxopsGemmForm_t {
   PTXOPS_GEMM_DENSE = 0,              /* A [m,k], B [n,k], D [m,n] */
@@ -203,7 +215,9 @@ typedef struct ptxopsFp8GemmArgs_t {
   ptxopsDevicePtr_t d;   /* rows outside every group, and bytes between n and ldd, are not written */
   ptxopsDevicePtr_t
       groups; /* offsets or counts (int32 [groups], GROUPED_MASKED), 4-byte aligned, or row map, 16; 0 for
-                 DENSE. Read by the kernel: offsets and counts that leave the rows of A are clamped */
+                 DENSE. Read by the kernel: offsets and counts that leave the rows of A are clamped, groups
+                 in a row map that do not exist skip the row. Of offsets that decrease, and of a group in
+                 several runs of a row map, only this is promised: nothing outside D's rows is written */
 } ptxopsFp8GemmArgs_t;
 #define PTXOPS_FP8_GEMM_ARGS_INITIALIZER \
   { PTXOPS_HEADER(ptxopsFp8GemmArgs_t), 0, 0, 0, 0, 0, 0 }
@@ -227,8 +241,9 @@ PTXOPS_API ptxopsStatus_t ptxopsFp8GemmCheckCounts(const ptxopsFp8GemmDesc_t* de
  * X BF16 [source_rows, k] with row stride ldx; Q e4m3 [groups*m, k]; SF FP32 [groups][k/128][ld_sf], rows
  * contiguous: a GEMM's A and SFA. Row r of Q comes from row r of X, or from row_index[r] (int32 [groups*m]);
  * an index outside X
- * (-1, say) skips the row. With counts (int32 [groups], device) only the first counts[g] rows of a group are
- * done. Rows that are skipped, and their scales, are not written. Divisions and products are IEEE FP32.
+ * (-1, say) skips the row. k up to 67107840. With counts (int32 [groups], device) only the first counts[g]
+ * rows of a group are done. Rows that are skipped, and their scales, are not written. Divisions and products
+ * are IEEE FP32.
  */
 typedef struct ptxopsQuantizeDesc_t {
   size_t size;
@@ -237,8 +252,8 @@ typedef struct ptxopsQuantizeDesc_t {
   int64_t k; /* multiple of 128 */
   int64_t groups;
   int64_t source_rows; /* rows of X; 0 = groups * m */
-  int64_t ldx;         /* 0 = k; multiple of 8 */
-  int64_t ld_sf;       /* 0 = m rounded up to 4 */
+  int64_t ldx;         /* at least k, multiple of 8; 0 = k */
+  int64_t ld_sf;       /* at least m, multiple of 4; 0 = m rounded up to 4 */
 } ptxopsQuantizeDesc_t;
 #define PTXOPS_QUANTIZE_DESC_INITIALIZER \
   { PTXOPS_HEADER(ptxopsQuantizeDesc_t), 0, 0, 1, 0, 0, 0 }
@@ -248,7 +263,7 @@ typedef struct ptxopsQuantizeArgs_t {
   uint32_t magic, version;
   ptxopsDevicePtr_t x, q, sf;  /* 16-byte aligned */
   ptxopsDevicePtr_t row_index; /* or 0 */
-  ptxopsDevicePtr_t counts;    /* or 0 */
+  ptxopsDevicePtr_t counts;    /* or 0; read by the kernel: clamped to 0 .. m */
 } ptxopsQuantizeArgs_t;
 #define PTXOPS_QUANTIZE_ARGS_INITIALIZER \
   { PTXOPS_HEADER(ptxopsQuantizeArgs_t), 0, 0, 0, 0, 0 }
@@ -273,8 +288,8 @@ typedef struct ptxopsSwigluQuantizeDesc_t {
   int64_t m;     /* rows of a group */
   int64_t width; /* multiple of 128 */
   int64_t groups;
-  int64_t ldx;   /* 0 = 2 * width; multiple of 8 */
-  int64_t ld_sf; /* 0 = m rounded up to 4 */
+  int64_t ldx;   /* at least 2 * width, multiple of 8; 0 = 2 * width */
+  int64_t ld_sf; /* at least m, multiple of 4; 0 = m rounded up to 4 */
 } ptxopsSwigluQuantizeDesc_t;
 #define PTXOPS_SWIGLU_QUANTIZE_DESC_INITIALIZER \
   { PTXOPS_HEADER(ptxopsSwigluQuantizeDesc_t), 0, 0, 1, 0, 0 }
@@ -304,8 +319,8 @@ PTXOPS_API ptxopsStatus_t ptxopsSwigluQuantizeRun(ptxopsPlan_t plan, const ptxop
 typedef struct ptxopsGatherRowsDesc_t {
   size_t size;
   uint32_t magic, version;
-  int64_t m, source_rows;
-  int64_t hidden; /* multiple of 8 */
+  int64_t m, source_rows; /* rows of Y and of X, both dense */
+  int64_t hidden;         /* multiple of 8, up to 134215680 */
 } ptxopsGatherRowsDesc_t;
 #define PTXOPS_GATHER_ROWS_DESC_INITIALIZER \
   { PTXOPS_HEADER(ptxopsGatherRowsDesc_t), 0, 0, 0 }
@@ -313,7 +328,7 @@ typedef struct ptxopsGatherRowsDesc_t {
 typedef struct ptxopsGatherRowsArgs_t {
   size_t size;
   uint32_t magic, version;
-  ptxopsDevicePtr_t x, row_index, y;
+  ptxopsDevicePtr_t x, row_index, y; /* 16-byte aligned, row_index 4; Y must not overlap X */
 } ptxopsGatherRowsArgs_t;
 #define PTXOPS_GATHER_ROWS_ARGS_INITIALIZER \
   { PTXOPS_HEADER(ptxopsGatherRowsArgs_t), 0, 0, 0 }
@@ -330,14 +345,14 @@ PTXOPS_API ptxopsStatus_t ptxopsGatherRowsRun(ptxopsPlan_t plan, const ptxopsGat
  *   OUT[t,:] = sum over j < top_k, in order, of weight[t,j] * Y[row[t,j],:] in FP32
  *
  * The scatter in gather form: each token collects its experts' rows, so the result is deterministic. Y BF16
- * [rows, hidden]; row int32 [tokens, top_k], negative = this expert is not local, contributes nothing; weight
- * FP32; OUT BF16 or FP32 [tokens, hidden].
+ * [rows, hidden]; row int32 [tokens, top_k], an index outside Y (-1, say: this expert is not local)
+ * contributes nothing; weight FP32 [tokens, top_k]; OUT BF16 or FP32 [tokens, hidden]. All are dense.
  */
 typedef struct ptxopsWeightedScatterDesc_t {
   size_t size;
   uint32_t magic, version;
   int64_t tokens, rows;
-  int64_t hidden;   /* multiple of 8 */
+  int64_t hidden;   /* multiple of 8, up to 134215680 */
   int64_t top_k;    /* 1..32 */
   int32_t out_type; /* ptxopsType_t */
 } ptxopsWeightedScatterDesc_t;
@@ -347,7 +362,7 @@ typedef struct ptxopsWeightedScatterDesc_t {
 typedef struct ptxopsWeightedScatterArgs_t {
   size_t size;
   uint32_t magic, version;
-  ptxopsDevicePtr_t y, row, weight, out;
+  ptxopsDevicePtr_t y, row, weight, out; /* y, out 16-byte aligned, row, weight 4 */
 } ptxopsWeightedScatterArgs_t;
 #define PTXOPS_WEIGHTED_SCATTER_ARGS_INITIALIZER \
   { PTXOPS_HEADER(ptxopsWeightedScatterArgs_t), 0, 0, 0, 0 }
@@ -396,8 +411,8 @@ typedef enum ptxopsMlaMerge_t {
 typedef struct ptxopsMlaDecodeDesc_t {
   size_t size;
   uint32_t magic, version;
-  int64_t batch;       /* requests */
-  int64_t s_q;         /* query tokens of a request */
+  int64_t batch;       /* requests, up to 65535 */
+  int64_t s_q;         /* query tokens of a request, 1 .. 65536 */
   int64_t h_q;         /* query heads, 1 .. 128; one latent head */
   int64_t d_qk;        /* 576 */
   int64_t d_v;         /* 512 */
@@ -417,7 +432,7 @@ typedef struct ptxopsMlaDecodeDesc_t {
   int64_t max_total_tokens; /* with split_tokens: bound of the sum of lengths, sizes the workspace;
                                0 = batch * max_pages * page_size */
   /* Strides, in elements; all but those of LSE and page table multiples of 8. 0 = contiguous, in the order
-   * written. */
+   * written. The axes of OUT and LSE may lie in any order, but no two rows in the same place. */
   int64_t q_request, q_token, q_head;                /* Q [batch, s_q, h_q, 576 or 512] */
   int64_t q_rope_request, q_rope_token, q_rope_head; /* [batch, s_q, h_q, 64], separate_rope only */
   int64_t cache_page, cache_token;                   /* [pages, page_size, 576 or 512] */
@@ -467,7 +482,8 @@ PTXOPS_API ptxopsStatus_t ptxopsMlaDecodeRun(ptxopsPlan_t plan, const ptxopsMlaD
  * block NaN, scale and all
  *
  * Slot -1 leaves the token out. Any other slot outside the cache does too, and is counted in bad_slots. The
- * slots of one run must differ. All strides are in bytes, multiples of 16; 0 = dense.
+ * slots of one run must differ. All strides are in bytes, multiples of 16; 0 = dense. Slots of a cache must
+ * not overlap.
  */
 typedef enum ptxopsMlaCache_t { PTXOPS_MLA_CACHE_16BIT = 0, PTXOPS_MLA_CACHE_FP8 = 1 } ptxopsMlaCache_t;
 typedef enum ptxopsMlaScale_t {
@@ -497,7 +513,7 @@ typedef struct ptxopsMlaAppendArgs_t {
   size_t size;
   uint32_t magic, version;
   ptxopsDevicePtr_t latent, rope; /* [tokens][512], [tokens][64]; 16-byte aligned, as the caches */
-  ptxopsDevicePtr_t slot;         /* int32 or int64 [tokens] */
+  ptxopsDevicePtr_t slot;         /* int32 or int64 [tokens], aligned to 4 or 8 bytes */
   ptxopsDevicePtr_t cache;
   ptxopsDevicePtr_t rope_cache; /* separate_rope only, else 0 */
   ptxopsDevicePtr_t bad_slots;  /* uint32, the number of bad slots is added to it; or 0 */
@@ -531,8 +547,8 @@ PTXOPS_API ptxopsStatus_t ptxopsMlaAppendRun(ptxopsPlan_t plan, const ptxopsMlaA
 typedef struct ptxopsMlaDecodeFp8Desc_t {
   size_t size;
   uint32_t magic, version;
-  int64_t batch;             /* requests */
-  int64_t s_q;               /* query tokens of a request */
+  int64_t batch;             /* requests, up to 65535 */
+  int64_t s_q;               /* query tokens of a request, 1 .. 65536 */
   int64_t h_q;               /* query heads, 1 .. 128 */
   int64_t pages, page_size;  /* of the cache: any, product below 2^31 */
   int32_t sparse;            /* 0 dense, 1 sparse */
@@ -546,7 +562,8 @@ typedef struct ptxopsMlaDecodeFp8Desc_t {
   int32_t sm_count;          /* SMs to use; 0 = all of the device */
   int64_t split_tokens;      /* as in MLA decode; with sparse, positions of keys */
   int64_t max_total_tokens;
-  /* Strides in elements, those of the cache in bytes; 0 = contiguous, in the order written. */
+  /* Strides in elements, those of the cache in bytes; 0 = contiguous, in the order written. Rows of OUT and
+   * LSE must not overlap. */
   int64_t q_request, q_token, q_head;            /* Q [batch, s_q, h_q, 576]; multiples of 8 */
   int64_t out_request, out_token, out_head;      /* OUT [batch, s_q, h_q, 512]; multiples of 8 */
   int64_t lse_request, lse_head, lse_token;      /* LSE [batch, h_q, s_q] */
@@ -602,8 +619,8 @@ PTXOPS_API ptxopsStatus_t ptxopsMlaDecodeFp8Run(ptxopsPlan_t plan, const ptxopsM
 typedef struct ptxopsMlaDecodeE4m3Desc_t {
   size_t size;
   uint32_t magic, version;
-  int64_t batch;       /* requests */
-  int64_t s_q;         /* query tokens of a request */
+  int64_t batch;       /* requests, up to 65535 */
+  int64_t s_q;         /* query tokens of a request, 1 .. 65536 */
   int64_t h_q;         /* query heads, 1 .. 128; one latent head */
   int64_t d_qk;        /* 576 */
   int64_t d_v;         /* 512 */
@@ -620,7 +637,7 @@ typedef struct ptxopsMlaDecodeE4m3Desc_t {
   int32_t sm_count;         /* SMs to use; 0 = all of the device */
   int64_t split_tokens;     /* as in MLA decode */
   int64_t max_total_tokens; /* as in MLA decode */
-  /* Strides, in elements. 0 = contiguous, in the order written. */
+  /* Strides, in elements. 0 = contiguous, in the order written. Rows of OUT and LSE must not overlap. */
   int64_t q_request, q_token, q_head;       /* Q [batch, s_q, h_q, 576]; multiples of 16 */
   int64_t cache_page, cache_token;          /* [pages, page_size, 576]; multiples of 16 */
   int64_t out_request, out_token, out_head; /* OUT [batch, s_q, h_q, 512]; multiples of 8 */

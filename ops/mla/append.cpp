@@ -50,10 +50,16 @@ ptxopsMlaAppendDesc_t complete(const ptxopsMlaAppendDesc_t* in) {
     check_range("desc.rope_page_stride_bytes", d.rope_page_stride_bytes, kRopeBytes, int64_t{1} << 40);
     check_multiple("desc.rope_page_stride_bytes", d.rope_page_stride_bytes, 16);
   } else {
-    check_range("desc.rope_token_stride_bytes", d.rope_token_stride_bytes, 0, 0);
-    check_range("desc.rope_page_stride_bytes", d.rope_page_stride_bytes, 0, 0);
+    expect_zero("desc.rope_token_stride_bytes", d.rope_token_stride_bytes, "without desc.separate_rope");
+    expect_zero("desc.rope_page_stride_bytes", d.rope_page_stride_bytes, "without desc.separate_rope");
   }
   checked_product("bytes of the cache", d.pages, std::max(d.page_stride_bytes, d.rope_page_stride_bytes));
+  check_disjoint<2>(token, {{{"desc.page_stride_bytes", d.page_stride_bytes, d.pages},
+                             {"desc.token_stride_bytes", d.token_stride_bytes, d.page_size}}});
+  if (d.separate_rope)
+    check_disjoint<2>(kRopeBytes,
+                      {{{"desc.rope_page_stride_bytes", d.rope_page_stride_bytes, d.pages},
+                        {"desc.rope_token_stride_bytes", d.rope_token_stride_bytes, d.page_size}}});
   return d;
 }
 

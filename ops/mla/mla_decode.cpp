@@ -1,36 +1,17 @@
 #include "ops/mla/mla_decode.h"
 
 #include <algorithm>
+#include <vector>
 
 namespace ptxops::ops {
 namespace {
 
-constexpr uint32_t kReadOnce = 8;  // of the kernel's head: no other CTA reads the keys
-
 autotune::MlaShape shape_of(const ptxopsMlaDecodeDesc_t& d, int64_t sm_count) {
-  autotune::MlaShape s;
+  autotune::MlaShape s = model_shape(d, sm_count);
   s.type = d.type == PTXOPS_F16 ? 1 : 0;
-  s.page_size = d.page_size;
-  s.rows = d.s_q * d.h_q;
-  s.sm_count = static_cast<int>(sm_count);
-  s.requests = d.batch, s.keys = d.max_pages * d.page_size;
-  s.split_keys = d.split_tokens, s.total_keys = d.max_total_tokens;
   s.merge = d.merge == PTXOPS_MLA_MERGE_SEPARATE ? autotune::MlaMerge::kSeparate
             : d.merge == PTXOPS_MLA_MERGE_FUSED  ? autotune::MlaMerge::kFused
                                                  : autotune::MlaMerge::kAny;
-  return s;
-}
-
-SplitKv::Shape split_shape(const ptxopsMlaDecodeDesc_t& d, const autotune::MlaShape& shape,
-                           const autotune::MlaConfig& config) {
-  SplitKv::Shape s;
-  s.requests = d.batch;
-  s.tokens = d.s_q, s.heads = d.h_q;
-  s.capacity = d.max_pages * d.page_size;
-  s.split_tokens = d.split_tokens, s.max_total_tokens = d.max_total_tokens;
-  s.parts = config.parts, s.sm_count = shape.sm_count;
-  s.type = shape.type;
-  if (config.fused) s.merge_counters = 2 * config.tiles;  // one for each output warpgroup of a tile
   return s;
 }
 
@@ -45,13 +26,7 @@ MlaDecodePlan::MlaDecodePlan(ptxopsContext_st& context, const ptxopsMlaDecodeDes
 
 void MlaDecodePlan::prepare() {
   split_.prepare(context);
-  driver::LaunchShape shape;
-  shape.grid = {u32(config_.tiles), u32(config_.parts), 1};
-  shape.block.x = u32(config_.threads);
-  if (config_.cluster > 1) shape.cluster = {u32(config_.cluster), 1, 1};
-  shape.dynamic_shared_bytes = u32(config_.smem_bytes);
-  shape.programmatic = true;
-  decode_.prepare(context, autotune::kMlaDecodePath, config_.params, shape);
+  decode_.prepare(context, autotune::kMlaDecodePath, config_.params, launch_shape(config_));
 }
 
 void MlaDecodePlan::check_args(const ptxopsMlaDecodeArgs_t& args, ptxopsDevicePtr_t workspace, size_t bytes,
@@ -156,7 +131,7 @@ void MlaDecodePlan::run(const ptxopsMlaDecodeArgs_t& args, ptxopsDevicePtr_t wor
 }
 
 std::string MlaDecodePlan::explain() const {
-  const autotune::MlaCost& cost = autotune::rank(shape_).front().cost;
+  const std::vector<autotune::MlaRanked> ranked = autotune::rank(shape_);
   std::string text = fmt::format(
       "mla_decode {}: {} requests of {} tokens x {} heads, pages of {} tokens, at most {} a request, {} SMs\n"
       "keys: {}\n"
@@ -172,9 +147,10 @@ std::string MlaDecodePlan::explain() const {
           ? std::string("none, no request can be split")
           : fmt::format("{}, {}; {} splits a request by the batch's size",
                         config_.fused ? "fused into the attention kernel" : "separate, mla_combine",
-                        desc_.merge ? "as desc.merge says" : "the model's choice", cost.splits));
+                        desc_.merge ? "as desc.merge says" : "the model's choice",
+                        ranked.front().cost.splits));
   int place = 0;
-  for (const autotune::MlaRanked& r : autotune::rank(shape_)) {
+  for (const autotune::MlaRanked& r : ranked) {
     ++place;
     text += fmt::format(
         "{}{:<3} {:<7} {:<5} {:<6} {:<7} {:<6.0f} {:<6.0f} {:<6.0f} {:<6.0f} {:<6.0f} {:<8} {:<8} {:.0f}\n",

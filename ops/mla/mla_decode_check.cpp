@@ -4,14 +4,6 @@
 #include "ops/mla/mla_decode.h"
 
 namespace ptxops::ops {
-namespace {
-
-void expect_zero(const char* name, int64_t value) {
-  if (value != 0)
-    fail(PTXOPS_INVALID_ARGUMENT, "{}: expected 0 without desc.separate_rope, got {}", name, value);
-}
-
-}  // namespace
 
 ptxopsMlaDecodeDesc_t complete(const ptxopsMlaDecodeDesc_t* in) {
   const ptxopsMlaDecodeDesc_t defaults = PTXOPS_MLA_DECODE_DESC_INITIALIZER;
@@ -57,11 +49,12 @@ ptxopsMlaDecodeDesc_t complete(const ptxopsMlaDecodeDesc_t* in) {
     complete_stride("desc.cache_rope_token", d.cache_rope_token, 64, 8, 64);
     complete_stride("desc.cache_rope_page", d.cache_rope_page, d.page_size * d.cache_rope_token, 8);
   } else {
-    expect_zero("desc.q_rope_head", d.q_rope_head);
-    expect_zero("desc.q_rope_token", d.q_rope_token);
-    expect_zero("desc.q_rope_request", d.q_rope_request);
-    expect_zero("desc.cache_rope_token", d.cache_rope_token);
-    expect_zero("desc.cache_rope_page", d.cache_rope_page);
+    constexpr const char* kApart = "without desc.separate_rope";
+    expect_zero("desc.q_rope_head", d.q_rope_head, kApart);
+    expect_zero("desc.q_rope_token", d.q_rope_token, kApart);
+    expect_zero("desc.q_rope_request", d.q_rope_request, kApart);
+    expect_zero("desc.cache_rope_token", d.cache_rope_token, kApart);
+    expect_zero("desc.cache_rope_page", d.cache_rope_page, kApart);
     d.q_rope_head = d.q_head, d.q_rope_token = d.q_token, d.q_rope_request = d.q_request;
     d.cache_rope_token = d.cache_token, d.cache_rope_page = d.cache_page;
   }

@@ -3,29 +3,10 @@
 namespace ptxops::ops {
 namespace {
 
-constexpr uint32_t kReadOnce = 8;  // of the kernel's head: no other CTA reads the keys
-
 autotune::MlaShape shape_of(const ptxopsMlaDecodeE4m3Desc_t& d, int64_t sm_count) {
-  autotune::MlaShape s;
+  autotune::MlaShape s = model_shape(d, sm_count);
   s.e4m3 = true;
   s.type = d.out_type == PTXOPS_F16 ? 1 : 0;
-  s.page_size = d.page_size;
-  s.rows = d.s_q * d.h_q;
-  s.sm_count = static_cast<int>(sm_count);
-  s.requests = d.batch, s.keys = d.max_pages * d.page_size;
-  s.split_keys = d.split_tokens, s.total_keys = d.max_total_tokens;
-  return s;
-}
-
-SplitKv::Shape split_shape(const ptxopsMlaDecodeE4m3Desc_t& d, const autotune::MlaShape& shape,
-                           int64_t parts) {
-  SplitKv::Shape s;
-  s.requests = d.batch;
-  s.tokens = d.s_q, s.heads = d.h_q;
-  s.capacity = d.max_pages * d.page_size;
-  s.split_tokens = d.split_tokens, s.max_total_tokens = d.max_total_tokens;
-  s.parts = parts, s.sm_count = shape.sm_count;
-  s.type = shape.type;
   return s;
 }
 
@@ -36,17 +17,11 @@ MlaDecodeE4m3Plan::MlaDecodeE4m3Plan(ptxopsContext_st& context, const ptxopsMlaD
       desc_(desc),
       shape_(shape_of(desc, expect_sm_count(context, desc.sm_count))),
       config_(autotune::rank(shape_).front().config),
-      split_(split_shape(desc, shape_, config_.parts)) {}
+      split_(split_shape(desc, shape_, config_)) {}
 
 void MlaDecodeE4m3Plan::prepare() {
   split_.prepare(context);
-  driver::LaunchShape shape;
-  shape.grid = {u32(config_.tiles), u32(config_.parts), 1};
-  shape.block.x = u32(config_.threads);
-  if (config_.cluster > 1) shape.cluster = {u32(config_.cluster), 1, 1};
-  shape.dynamic_shared_bytes = u32(config_.smem_bytes);
-  shape.programmatic = true;
-  decode_.prepare(context, autotune::kMlaDecodeE4m3Path, config_.params, shape);
+  decode_.prepare(context, autotune::kMlaDecodeE4m3Path, config_.params, launch_shape(config_));
 }
 
 void MlaDecodeE4m3Plan::check_args(const ptxopsMlaDecodeE4m3Args_t& args, ptxopsDevicePtr_t workspace,

@@ -1,9 +1,8 @@
 // The FP8 MLA decode op: describe -> check -> choose -> launch.
 #pragma once
 
-#include "autotune/mla_model.h"
 #include "driver/client/tensor_map.h"
-#include "ops/mla/split_kv.h"
+#include "ops/mla/paged_decode.h"
 
 namespace ptxops::ops {
 

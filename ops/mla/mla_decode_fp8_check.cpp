@@ -8,10 +8,6 @@ namespace {
 
 constexpr int64_t kTokenBytes = 656;
 
-void expect_zero(const char* name, int64_t value, const char* form) {
-  if (value != 0) fail(PTXOPS_INVALID_ARGUMENT, "{}: expected 0 with {} keys, got {}", name, form, value);
-}
-
 }  // namespace
 
 ptxopsMlaDecodeFp8Desc_t complete(const ptxopsMlaDecodeFp8Desc_t* in) {
@@ -20,25 +16,25 @@ ptxopsMlaDecodeFp8Desc_t complete(const ptxopsMlaDecodeFp8Desc_t* in) {
   check_range("desc.batch", d.batch, 0, 65535);
   check_range("desc.s_q", d.s_q, 1, 65536);
   check_range("desc.h_q", d.h_q, 1, 128);
+  check_range("desc.sparse", d.sparse, 0, 1);
   check_range("desc.pages", d.pages, 1, kMaxExtent);
-  check_range("desc.page_size", d.page_size, 1, kMaxExtent);
+  check_range("desc.page_size", d.page_size, 1, d.sparse ? kMaxExtent : int64_t{1} << 30);
   check_range("desc.pages * desc.page_size",
               checked_product("desc.pages * desc.page_size", d.pages, d.page_size), 1, kMaxExtent);
-  check_range("desc.sparse", d.sparse, 0, 1);
   check_range("desc.causal", d.causal, 0, 1);
   check_range("desc.lse_base2", d.lse_base2, 0, 1);
   check_range("desc.lse_empty_neg", d.lse_empty_neg, 0, 1);
   check_range("desc.lengths_per_token", d.lengths_per_token, 0, 1);
   if (d.sparse) {
     check_range("desc.top_k", d.top_k, 1, int64_t{1} << 30);
-    expect_zero("desc.max_pages", d.max_pages, "sparse");
-    expect_zero("desc.causal", d.causal, "sparse");
+    expect_zero("desc.max_pages", d.max_pages, "with sparse keys");
+    expect_zero("desc.causal", d.causal, "with sparse keys");
     check_range("desc.batch * desc.s_q", d.batch * d.s_q, 0, kMaxExtent);
   } else {
     check_range("desc.max_pages", d.max_pages, 1, (int64_t{1} << 30) / d.page_size);
-    expect_zero("desc.top_k", d.top_k, "dense");
-    expect_zero("desc.lengths_per_token", d.lengths_per_token, "dense");
-    expect_zero("desc.keys_token", d.keys_token, "dense");
+    expect_zero("desc.top_k", d.top_k, "with dense keys");
+    expect_zero("desc.lengths_per_token", d.lengths_per_token, "with dense keys");
+    expect_zero("desc.keys_token", d.keys_token, "with dense keys");
   }
   if (d.sm_count != 0) check_range("desc.sm_count", d.sm_count, 1, 1024);
   if (d.softmax_scale == 0) d.softmax_scale = 1 / std::sqrt(576.0f);

@@ -8,7 +8,7 @@ namespace ptxops::ops {
 namespace {
 
 constexpr uint32_t kScheduleThreads = 512, kCombineThreads = 128;
-constexpr int64_t kMaxGridY = 65535, kBlock = 64;
+constexpr int64_t kBlock = 64;
 
 }  // namespace
 

@@ -100,6 +100,12 @@ void complete_output_strides(Desc& d) {
   complete_stride("desc.lse_token", d.lse_token, 1, 1);
   complete_stride("desc.lse_head", d.lse_head, d.s_q * d.lse_token, 1);
   complete_stride("desc.lse_request", d.lse_request, d.h_q * d.lse_head, 1);
+  check_disjoint<3>(512, {{{"desc.out_request", d.out_request, d.batch},
+                           {"desc.out_token", d.out_token, d.s_q},
+                           {"desc.out_head", d.out_head, d.h_q}}});
+  check_disjoint<3>(1, {{{"desc.lse_request", d.lse_request, d.batch},
+                         {"desc.lse_token", d.lse_token, d.s_q},
+                         {"desc.lse_head", d.lse_head, d.h_q}}});
 }
 
 }  // namespace ptxops::ops

@@ -12,7 +12,7 @@ ptxopsGatherRowsDesc_t complete(const ptxopsGatherRowsDesc_t* in) {
   const ptxopsGatherRowsDesc_t d = read_struct("desc", in, defaults);
   check_range("desc.m", d.m, 0, kMaxExtent - 256);
   check_range("desc.source_rows", d.source_rows, 0, kMaxExtent);
-  check_range("desc.hidden", d.hidden, 8, kMaxExtent / 2);
+  check_range("desc.hidden", d.hidden, 8, kMaxGridY * kGatherBytesPerCta / 2);
   check_multiple("desc.hidden", d.hidden, 8);
   return d;
 }
@@ -22,7 +22,7 @@ ptxopsWeightedScatterDesc_t complete(const ptxopsWeightedScatterDesc_t* in) {
   const ptxopsWeightedScatterDesc_t d = read_struct("desc", in, defaults);
   check_range("desc.tokens", d.tokens, 0, kMaxExtent);
   check_range("desc.rows", d.rows, 0, kMaxExtent);
-  check_range("desc.hidden", d.hidden, 8, kMaxExtent / 2);
+  check_range("desc.hidden", d.hidden, 8, kMaxGridY * kScatterColumnsPerCta);
   check_multiple("desc.hidden", d.hidden, 8);
   check_range("desc.top_k", d.top_k, 1, 32);
   check_range("desc.out_type", d.out_type, PTXOPS_BF16, PTXOPS_F32);

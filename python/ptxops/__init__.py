@@ -1,4 +1,25 @@
-"""ptxops: hand-written PTX kernels for Hopper, on a GPU or on the virtual H800."""
+"""ptxops: hand-written PTX kernels for Hopper, on a GPU or on the virtual H800.
+
+Here are the ops of an expert layer; MLA decode and the append to its cache are offered in C (ptxops.h) only.
+
+Tensors are numpy arrays (uploaded; the results are numpy arrays), DeviceArrays, or anything with __dlpack__ or
+__cuda_array_interface__. With one tensor on the device the results are DeviceArrays, not synchronised. FP8 may be given as
+uint8 and bfloat16 as uint16, bit for bit. Scales of rows have shape (k / 128, rows), rows contiguous: what quantize_1x128
+returns.
+
+What ops have in common:
+  out             the result, written in place and returned; for two results a tuple of two. Rows that an op skips are zero
+                  in a new result and untouched in `out`.
+  out_dtype       'bfloat16' or 'float32', also the dtype of `out`.
+  sm_count        SMs to use, an even number; 0 = all of the device.
+  weights_static  the weights and group tables were not written by the stream's previous kernel; their loading may then
+                  overlap its end.
+  stream          None (the default stream), a Stream, a torch.cuda.Stream, or a CUstream as an integer.
+  context         a Context; by default that of the tensors on the device, else of device 0.
+
+Nothing of a driver is loaded before the first Context. Errors are ValueError or TypeError where an argument cannot be
+right, BufferError where a DLPack producer breaks its protocol, and Error where the library or the driver refuses.
+"""
 
 from ._array import DeviceArray
 from ._context import Context, Plan, PlanCacheInfo, Stream, Timer, default_context

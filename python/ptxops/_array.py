@@ -52,10 +52,12 @@ class DeviceArray:
 
     @property
     def ndim(self) -> int:
+        """How many extents."""
         return len(self.shape)
 
     @property
     def size(self) -> int:
+        """How many elements."""
         return math.prod(self.shape)
 
     def __repr__(self) -> str:
@@ -70,6 +72,10 @@ class DeviceArray:
             return flat.view(t.numpy).reshape(self.shape)
         steps = tuple(s * t.itemsize for s in self.strides)
         return np.lib.stride_tricks.as_strided(flat.view(t.numpy), self.shape, steps).copy()
+
+    def __array__(self, *_, **__):
+        """Refused: numpy would take the array for an object."""
+        raise TypeError("DeviceArray: expected .numpy(), which waits and copies, got a conversion to a numpy array")
 
     def __dlpack_device__(self) -> tuple[int, int]:
         """The GPU; for the virtual device the CPU, since no other library can address its memory."""
@@ -100,6 +106,7 @@ class DeviceArray:
 
     @property
     def __cuda_array_interface__(self) -> dict:
+        """The memory, for numba, cupy and torch; AttributeError on the virtual device."""
         if self.context.info["is_virtual"]:
             raise AttributeError("__cuda_array_interface__: the virtual device's memory has no CUDA address")
         t = TYPES[self.dtype]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import operator
+import re
 import threading
 from collections import OrderedDict
 from typing import NamedTuple
@@ -21,7 +24,16 @@ PLANS = {
 }
 
 
+def integer(name: str, value) -> int:
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name}: expected an integer, got {value!r}") from None
+
+
 class PlanCacheInfo(NamedTuple):
+    """Of a context's plans: how often one was found, how often made, how many there are and may be."""
+
     hits: int
     misses: int
     size: int
@@ -34,6 +46,8 @@ class Context:
     def __init__(self, device: int = 0, *, plan_capacity: int = 256):
         if plan_capacity < 1:
             raise ValueError(f"plan_capacity: expected at least 1, got {plan_capacity}")
+        if not 0 <= integer("device", device) < 2**31:
+            raise ValueError(f"device: expected an ordinal of at least 0, got {device}")
         self._native = _ptxops.Context(device)
         self.info = self._native.info()
         self._capacity = plan_capacity
@@ -47,10 +61,12 @@ class Context:
     # ---- memory
 
     def empty(self, shape, dtype) -> DeviceArray:
-        """Uninitialised."""
-        shape = (int(shape),) if np.ndim(shape) == 0 else tuple(int(n) for n in shape)
+        """A DeviceArray of this shape (an integer or several) and dtype, uninitialised."""
+        shape = tuple(integer("shape", n) for n in ((shape,) if np.ndim(shape) == 0 else shape))
         if any(n < 0 for n in shape):
             raise ValueError(f"shape: expected extents of at least 0, got {shape}")
+        if math.prod(shape) >= 2**59:
+            raise ValueError(f"shape: expected less than 2^59 elements, got {shape}")
         return self._strided(shape, dense_strides(shape), type_name(dtype))
 
     def array(self, source, dtype=None) -> DeviceArray:
@@ -88,9 +104,11 @@ class Context:
     # ---- streams
 
     def stream(self) -> "Stream":
+        """A new stream."""
         return Stream(self)
 
     def timer(self) -> "Timer":
+        """A new timer."""
         return Timer(self)
 
     def synchronize(self, stream=None) -> None:
@@ -118,6 +136,7 @@ class Context:
             return plan
 
     def plan_cache_info(self) -> PlanCacheInfo:
+        """Hits, misses, size and capacity of the cache of plans."""
         with self._lock:
             return PlanCacheInfo(self._hits, self._misses, len(self._plans), self._capacity)
 
@@ -135,6 +154,7 @@ class Stream:
         return self._native.handle
 
     def synchronize(self) -> None:
+        """Waits for the stream's work; raises the fault of an earlier kernel."""
         self.context.synchronize(self)
 
 
@@ -145,6 +165,7 @@ class Timer:
         self._native = _ptxops.Timer(context._native)
 
     def start(self, stream=None) -> None:
+        """Marks the start."""
         self._native.start(stream_handle(stream))
 
     def stop(self, stream=None) -> float:
@@ -156,8 +177,10 @@ def stream_handle(stream) -> int:
     """Of None (the default stream), a CUstream as an integer, a Stream, or a torch.cuda.Stream."""
     if stream is None:
         return 0
-    if isinstance(stream, int):
-        return stream
+    if isinstance(stream, (int, np.integer)):
+        if stream < 0:
+            raise ValueError(f"stream: expected the address of a CUstream, at least 0, got {stream}")
+        return int(stream)
     for attribute in ("handle", "cuda_stream"):
         if hasattr(stream, attribute):
             return getattr(stream, attribute)
@@ -171,7 +194,7 @@ class Plan:
         self.context = context
         self.op = op
         self.descriptor = dict(descriptor)
-        self._native = PLANS[op](context._native, **descriptor)
+        self._native = with_integers(op, PLANS[op].__init__, PLANS[op], context._native, **descriptor)
         self._native.prepare()
         self.workspace_size: int = self._native.workspace_size
         self._workspaces: dict[int, DeviceArray] = {}
@@ -188,16 +211,30 @@ class Plan:
         """Launches. A workspace that is not passed is the plan's own, one for each stream."""
         handle = stream_handle(stream)
         if self.workspace_size == 0 or "workspace" in arguments:
-            self._native.run(stream=handle, **arguments)
+            self._run(stream=handle, **arguments)
             return
         # A run with a workspace is several launches: of two threads on one stream, one goes first as a whole.
         with self._lock:
             workspace = self._workspaces.get(handle)
             if workspace is None:
                 workspace = self._workspaces[handle] = self.context.empty(self.workspace_size, "uint8")
-            self._native.run(
+            self._run(
                 stream=handle, workspace=workspace.ptr, workspace_bytes=self.workspace_size, **arguments
             )
+
+
+    def _run(self, **arguments) -> None:
+        with_integers(f"{self.op}.run", self._native.run, self._native.run, **arguments)
+
+
+def with_integers(name: str, documented, function, *positional, **fields):
+    """function(...); where the fields do not fit, a text that names those there are and those that were given."""
+    try:
+        return function(*positional, **fields)
+    except TypeError:
+        known = re.search(r"\*, ([^)]*)\)", documented.__doc__)
+        given = ", ".join(f"{k}={v!r}" for k, v in fields.items())
+        raise TypeError(f"{name}: expected the integers {known[1]}, got {given}") from None
 
 
 _defaults: dict[int, Context] = {}

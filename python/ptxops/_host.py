@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ._types import TYPES
+from ._array import DeviceArray
+from ._types import TYPES, accepts
 
 FP8_MAX = 448.0
 _AMAX_FLOOR = 1e-4  # as the device's quantiser
@@ -36,15 +37,23 @@ def encode_e4m3(x: np.ndarray) -> np.ndarray:
 
 def decode_e4m3(q: np.ndarray) -> np.ndarray:
     """float32 values of e4m3 codes (float8_e4m3fn or uint8)."""
-    return _VALUES[np.ascontiguousarray(q).view(np.uint8)].reshape(np.shape(q))
+    codes = q if isinstance(q, (np.ndarray, np.generic)) else np.asarray(q)
+    if not accepts("float8_e4m3fn", codes.dtype.name):
+        raise ValueError(f"q: expected dtype float8_e4m3fn (or uint8), got {codes.dtype.name}")
+    return _VALUES[np.ascontiguousarray(codes).view(np.uint8)].reshape(np.shape(codes))
 
 
 def quantize_128x128(w) -> tuple[np.ndarray, np.ndarray]:
     """w [(groups,) n, k], k a multiple of 128 -> (q float8_e4m3fn of w's shape, sf float32 [(groups,) ceil(n/128), k/128]).
 
-    Each 128 x 128 block is scaled so that its largest magnitude becomes 448.
+    w is floating; uint16 is raw bfloat16. Each 128 x 128 block is scaled so that its largest magnitude becomes 448.
     """
-    w = np.asarray(w).astype(np.float32)
+    w = w.numpy() if isinstance(w, DeviceArray) else np.asarray(w)
+    if w.dtype == np.uint16:
+        w = (w.astype(np.uint32) << 16).view(np.float32)
+    if not (np.issubdtype(w.dtype, np.floating) or w.dtype.name == "bfloat16"):
+        raise ValueError(f"w: expected a floating dtype, or uint16 for raw bfloat16, got {w.dtype.name}")
+    w = w.astype(np.float32)
     if w.ndim < 2 or w.shape[-1] % 128:
         raise ValueError(f"w: expected shape (..., n, k) with k a multiple of 128, got {w.shape}")
     *lead, n, k = w.shape
@@ -60,7 +69,9 @@ def quantize_128x128(w) -> tuple[np.ndarray, np.ndarray]:
 def dequantize(q, sf) -> np.ndarray:
     """float32 values of q [..., rows, k] with scales of 1 x 128 (sf [..., k/128, rows]) or of 128 x 128
     (sf [..., ceil(rows/128), k/128]). Takes numpy arrays and DeviceArrays."""
-    q, sf = (t if isinstance(t, np.ndarray) else t.numpy() for t in (q, sf))
+    q, sf = (t.numpy() if isinstance(t, DeviceArray) else np.asarray(t) for t in (q, sf))
+    if q.ndim < 2:
+        raise ValueError(f"q: expected shape (..., rows, k), got {q.shape}")
     *lead, rows, k = q.shape
     by_row, by_block = (*lead, k // 128, rows), (*lead, -(-rows // 128), k // 128)
     if sf.shape == by_row:

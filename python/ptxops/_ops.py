@@ -1,15 +1,10 @@
-"""The ops. Tensors are numpy arrays (uploaded, the results returned as numpy arrays), DeviceArrays, or anything with
-__dlpack__ or __cuda_array_interface__; one tensor on the device and the results are DeviceArrays, not synchronised.
-
-Scales of rows have shape (k / 128, rows), rows contiguous: what quantize_1x128 returns. Rows that an op skips are zero
-in a new result and untouched in `out`.
-"""
+"""The ops. What they have in common stands in the package's docstring."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from ._tensors import Call, expect_multiple, output_type
+from ._tensors import Call, expect_multiple, expect_pair, output_type
 
 _DENSE, _GROUPED, _MASKED = 0, 1, 2  # ptxopsGemmForm_t
 _OFFSETS, _ROW_MAP = 0, 1  # ptxopsGroupLayout_t
@@ -64,7 +59,10 @@ def _gemm(call: Call, form: int, a, sfa, b, sfb, out, out_dtype, table=None, che
 
 
 def fp8_gemm(a, sfa, b, sfb, out=None, out_dtype="bfloat16", *, sm_count=0, weights_static=False, stream=None, context=None):
-    """out[m, n] = a [m, k] scaled by sfa [k/128, m], times the transpose of b [n, k] scaled by sfb [ceil(n/128), k/128]."""
+    """out[m, n] = a [m, k] scaled by sfa [k/128, m], times the transpose of b [n, k] scaled by sfb [ceil(n/128), k/128].
+
+    a and b are float8_e4m3fn, the scales float32; k is a multiple of 128, n of 8. More: help(ptxops).
+    """
     call = Call(context, stream, a, sfa, b, sfb, out)
     return _gemm(
         call, _DENSE, a, sfa, b, sfb, out, out_dtype, sm_count=sm_count, weights_static=bool(weights_static)
@@ -88,10 +86,11 @@ def grouped_fp8_gemm(
     a, sfa, b, sfb, *, offsets=None, row_map=None, out=None, out_dtype="bfloat16", expected_m=0, sm_count=0,
     weights_static=False, stream=None, context=None,
 ):
-    """Each row of a [m, k] times the weights b [groups, n, k] of its group.
+    """Each row of a [m, k] times the weights b [groups, n, k] of its group; sfa [k/128, m], sfb [groups, ceil(n/128), k/128].
 
     Either offsets, int32 [groups + 1]: group g has rows offsets[g] .. offsets[g + 1] - 1; or row_map, int32 [m]: the
-    group of each row, rows of a group adjacent, -1 skips the row.
+    group of each row, rows of a group adjacent, -1 skips the row. expected_m is how many rows of a group to expect: a hint.
+    Tables in host memory are checked, tables on the device clamped by the kernel.
     """
     if (offsets is None) == (row_map is None):
         raise ValueError(
@@ -113,7 +112,8 @@ def masked_fp8_gemm(
     stream=None, context=None,
 ):
     """The first counts[g] (int32 [groups]) rows of each slab of a [groups, m, k], sfa [groups, k/128, m], times
-    b [groups, n, k]. expected_m is how many rows of a slab to expect: a hint."""
+    b [groups, n, k], sfb [groups, ceil(n/128), k/128]. expected_m is how many rows of a slab to expect: a hint. Counts in
+    host memory are checked, counts on the device clamped by the kernel."""
     call = Call(context, stream, a, sfa, b, sfb, counts, out)
     return _gemm(
         call, _MASKED, a, sfa, b, sfb, out, out_dtype,
@@ -124,7 +124,7 @@ def masked_fp8_gemm(
 
 def _quantized(call: Call, out, lead: tuple, m: int, k: int, partial: bool):
     """The outputs q [lead, m, k] and sf [lead, k/128, m]."""
-    q_out, sf_out = (None, None) if out is None else out
+    q_out, sf_out = out
     q = call.result("out[0]", q_out, _FP8, (*lead, m, k), partial=partial)
     sf = call.result("out[1]", sf_out, _F32, (*lead, k // 128, m), rows_of=4, partial=partial)
     return q, sf
@@ -153,7 +153,8 @@ def quantize_1x128(x, row_index=None, counts=None, *, out=None, stream=None, con
     row_index, int32 [m] or [groups, m]: row r of q comes from row row_index[r] of x [rows, k]; -1 skips it. counts,
     int32 [groups]: only the first counts[g] rows of a group.
     """
-    call = Call(context, stream, x, row_index, counts, *(out or ()))
+    out = expect_pair(out)
+    call = Call(context, stream, x, row_index, counts, *out)
     view = _rows_view(call, "x", x)
     k = view.shape[-1]
     expect_multiple("x", "k (its last extent)", k, 128)
@@ -182,8 +183,10 @@ def quantize_1x128(x, row_index=None, counts=None, *, out=None, stream=None, con
 
 
 def swiglu_quantize_1x128(x, counts=None, *, out=None, stream=None, context=None):
-    """x, bfloat16 [(groups,) m, 2 * width], gate then up -> (q [(groups,) m, width], sf [(groups,) width/128, m])."""
-    call = Call(context, stream, x, counts, *(out or ()))
+    """silu(gate) * up, quantised: x, bfloat16 [(groups,) m, 2 * width], gate then up -> (q float8_e4m3fn [(groups,) m,
+    width], sf float32 [(groups,) width/128, m]). counts as in quantize_1x128."""
+    out = expect_pair(out)
+    call = Call(context, stream, x, counts, *out)
     view = _rows_view(call, "x", x)
     expect_multiple("x", "2 * width (its last extent)", view.shape[-1], 256)
     lead, m, width = view.shape[:-2], view.shape[-2], view.shape[-1] // 2

@@ -46,7 +46,11 @@ def describe(context: Context, name: str, source, stream: int = 0) -> View:
         if source.stream != stream:
             source.context.synchronize(source.stream)
         return View(source, source.dtype, source.shape, source.strides, source.ptr)
+    if isinstance(source, np.ma.MaskedArray):
+        raise TypeError(f"{name}: expected an array without a mask, got a MaskedArray")
     if isinstance(source, np.ndarray):
+        if not source.dtype.isnative:
+            raise ValueError(f"{name}: expected native byte order, got dtype {source.dtype.str}")
         strides = tuple(s // max(1, source.itemsize) for s in source.strides)
         return View(source, source.dtype.name, source.shape, strides, None, source, read_only=not source.flags.writeable)
     if hasattr(source, "__dlpack__") and hasattr(source, "__dlpack_device__"):
@@ -78,7 +82,12 @@ def _describe_dlpack(context: Context, name: str, source, stream: int) -> View:
         capsule = source.__dlpack__(max_version=(1, 0), **arguments)
     except TypeError:  # a producer older than DLPack 1.0 does not know max_version
         capsule = source.__dlpack__(**arguments)
-    t = _ptxops.DlpackImport(capsule)
+    try:
+        t = _ptxops.DlpackImport(capsule)
+    except BufferError as error:
+        raise BufferError(f"{name}: {error}") from None
+    if (t.device_type in (DL_CPU, DL_CUDA_HOST)) != (kind in (DL_CPU, DL_CUDA_HOST)):
+        raise BufferError(f"{name}: expected a tensor of the device type of __dlpack_device__, {kind}, got {t.device_type}")
     dtype = name_of_dlpack(t.code, t.bits, t.lanes)
     if kind in (DL_CUDA, DL_CUDA_MANAGED):
         return View(source, dtype, t.shape, t.strides, t.address, keep=t, read_only=t.read_only)
@@ -126,6 +135,8 @@ class Call:
 
     def __init__(self, context, stream, *sources):
         on_device = [s for s in sources if is_device(s)]
+        if context is not None and not isinstance(context, Context):
+            raise TypeError(f"context: expected a Context or None, got {type(context).__name__}")
         self.context = context or _context_of(on_device)
         self.stream = stream_handle(stream)
         self._stream_owner = stream
@@ -228,6 +239,16 @@ def _context_of(on_device: list) -> Context:
         if hasattr(source, "__dlpack_device__"):
             return default_context(source.__dlpack_device__()[1])
     return default_context()
+
+
+def expect_pair(out) -> tuple:
+    """`out` of an op with two results."""
+    if out is None:
+        return None, None
+    if not isinstance(out, (tuple, list)) or len(out) != 2:
+        got = f"{len(out)} of them" if isinstance(out, (tuple, list)) else type(out).__name__
+        raise TypeError(f"out: expected a tuple of two arrays, values and scales, got {got}")
+    return tuple(out)
 
 
 def expect_multiple(name: str, what: str, value: int, of: int) -> None:

@@ -3,6 +3,8 @@
 
 #include <pybind11/stl.h>
 
+#include <algorithm>
+#include <memory>
 #include <vector>
 
 #include "python/src/binding.h"
@@ -20,7 +22,10 @@ constexpr const char* kUsedVersionedName = "used_dltensor_versioned";
 // A tensor taken out of a capsule: ours until destroyed.
 class Import {
  public:
-  explicit Import(const py::capsule& capsule) {
+  explicit Import(const py::object& capsule) {
+    if (!PyCapsule_CheckExact(capsule.ptr()))
+      throw py::buffer_error(std::string("DLPack: expected a capsule from __dlpack__, got ") +
+                             Py_TYPE(capsule.ptr())->tp_name);
     if (PyCapsule_IsValid(capsule.ptr(), kVersionedName)) {
       auto* t = static_cast<DLManagedTensorVersioned*>(PyCapsule_GetPointer(capsule.ptr(), kVersionedName));
       if (t->version.major != 1)
@@ -34,7 +39,7 @@ class Import {
       tensor_ = &plain_->dl_tensor;
       PyCapsule_SetName(capsule.ptr(), kUsedName);
     } else {
-      const char* name = capsule.name();
+      const char* name = PyCapsule_GetName(capsule.ptr());
       throw py::buffer_error(std::string("DLPack: expected an unused capsule 'dltensor', got '") +
                              (name ? name : "") + "'");
     }
@@ -57,24 +62,38 @@ class Import {
   bool read_only() const { return versioned_ && (versioned_->flags & kFlagReadOnly); }
   const DLTensor& tensor() const { return *tensor_; }
 
-  // The bytes from the first to the last element, of a tensor in host memory.
-  py::buffer_info span() const {
-    if (tensor_->device.device_type != kDLCPU && tensor_->device.device_type != kDLCUDAHost)
-      throw py::buffer_error("DLPack: expected a tensor in host memory, got device type " +
-                             std::to_string(tensor_->device.device_type));
-    const std::vector<int64_t> extent = shape(), step = strides();
-    int64_t elements = 1;
-    for (size_t i = 0; i < extent.size(); ++i) {
-      if (extent[i] == 0) elements = 0;
-      if (step[i] < 0)
-        throw py::buffer_error("DLPack: expected strides of at least 0, got " + std::to_string(step[i]));
-      if (elements) elements += (extent[i] - 1) * step[i];
+  // Refuses what no producer may hand out, and measures the rest. Not in span(): an exception in a buffer
+  // callback ends the process.
+  void measure() {
+    if (tensor_->ndim < 0)
+      throw py::buffer_error("DLPack: expected at least 0 dimensions, got " + std::to_string(tensor_->ndim));
+    const std::vector<int64_t> extent = shape();
+    for (const int64_t n : extent)
+      if (n < 0) throw py::buffer_error("DLPack: expected extents of at least 0, got " + std::to_string(n));
+    const bool empty = std::find(extent.begin(), extent.end(), 0) != extent.end();
+    int64_t elements = empty ? 0 : 1, step = 1;
+    bool fits = true;
+    for (size_t i = extent.size(); i-- > 0 && !empty;) {
+      if (tensor_->strides) step = tensor_->strides[i];
+      if (step < 0)
+        throw py::buffer_error("DLPack: expected strides of at least 0, got " + std::to_string(step));
+      int64_t reach = 0;
+      fits = fits && !__builtin_mul_overflow(extent[i] - 1, step, &reach) &&
+             !__builtin_add_overflow(elements, reach, &elements);
+      if (!tensor_->strides) fits = fits && !__builtin_mul_overflow(step, extent[i], &step);
     }
-    const int64_t bytes = elements * (tensor_->dtype.bits / 8) * tensor_->dtype.lanes;
-    return py::buffer_info(reinterpret_cast<void*>(address()), 1, "B", 1, {bytes}, {1}, true);
+    fits = fits && !__builtin_mul_overflow(elements, tensor_->dtype.bits / 8 * tensor_->dtype.lanes, &bytes_);
+    if (!fits) throw py::buffer_error("DLPack: expected a tensor of less than 2^63 bytes, got a larger one");
+    if (elements && !tensor_->data) throw py::buffer_error("DLPack: expected an address, got NULL");
+  }
+  // The bytes from the first to the last element, of a tensor in host memory; none elsewhere.
+  py::buffer_info span() const {
+    const bool host = tensor_->device.device_type == kDLCPU || tensor_->device.device_type == kDLCUDAHost;
+    return py::buffer_info(reinterpret_cast<void*>(address()), 1, "B", 1, {host ? bytes_ : 0}, {1}, true);
   }
 
  private:
+  int64_t bytes_ = 0;
   DLManagedTensor* plain_ = nullptr;
   DLManagedTensorVersioned* versioned_ = nullptr;
   DLTensor* tensor_ = nullptr;
@@ -141,7 +160,12 @@ py::object export_tensor(py::object owner, uint64_t address, std::vector<int64_t
 
 void register_dlpack(py::module_& m) {
   py::class_<Import>(m, "DlpackImport", py::buffer_protocol())
-      .def(py::init<const py::capsule&>(), py::arg("capsule"))
+      .def(py::init([](const py::object& capsule) {
+             auto tensor = std::make_unique<Import>(capsule);
+             tensor->measure();
+             return tensor;
+           }),
+           py::arg("capsule"))
       .def_property_readonly("address", &Import::address)
       .def_property_readonly("shape", &Import::shape)
       .def_property_readonly("strides", &Import::strides)

@@ -247,7 +247,7 @@ void shfl_apart() {
   expect_fault(b, "not in the member mask");
   b.text =
       "    setp.lt.u32 p0, lane, 9;\n    @p0 bra WAIT;\n    bar.warp.sync 0xfffffe00;\n    bra OUT;\nWAIT:\n"
-      "    bar.warp.sync 0xffffffff;\nOUT:";
+      "    bar.warp.sync 0xffffffff;\nOUT:\n    st.global.b32 [mine], lane;";
   expect_fault(b, "deadlock");
 }
 
@@ -380,6 +380,21 @@ void warp_sync() {
   b.input = random_words(32, 10);
   const auto out = run_body(b);
   for (uint32_t i = 0; i < 16 && i < out.size(); ++i) EXPECT_EQ(out[i], b.input[i + 16]) << i;
+
+  // Lanes that have left are not waited for, although all are named: 20 of them before, two in each round.
+  b.text = load_input("r0") +
+           "    mov.u32 r1, box;\n    mad.lo.u32 r2, lane, 4, r1;\n    st.shared.b32 [r2], r0;\n"
+           "    bar.warp.sync 0xffffffff;\n    setp.gt.u32 p0, lane, 11;\n    @p0 bra DONE;\n"
+           "    mov.u32 r4, lane;\n    mov.u32 r5, 0;\nROUND:\n    ld.shared.b32 r3, [r2+80];\n"
+           "    bar.warp.sync 0xffffffff;\n    add.u32 r5, r5, r3;\n    st.shared.b32 [r2+80], r5;\n"
+           "    bar.warp.sync 0xffffffff;\n    st.global.b32 [mine], r5;\n    add.u32 r4, r4, 2;\n"
+           "    setp.lt.u32 p0, r4, 12;\n    @p0 bra ROUND;\nDONE:";
+  const auto late = run_body(b);
+  for (uint32_t i = 0; i < 12 && i < late.size(); ++i) {
+    uint32_t sum = 0, box = b.input[i + 20];
+    for (uint32_t round = i; round < 12; round += 2) box = sum += box;
+    EXPECT_EQ(late[i], sum) << i;
+  }
 }
 
 void grid_dependency() {
@@ -593,6 +608,15 @@ void setmaxnreg() {
   b.output_words = 256;
   const auto out = run_body(b);
   for (uint32_t i = 0; i < out.size(); ++i) EXPECT_EQ(out[i], i);
+
+  // The launch gets as many registers as the largest request: the directives would allow 255 here.
+  b.text =
+      "    setp.lt.u32 p0, tid, 128;\n    @p0 bra GIVE;\n    setmaxnreg.inc.sync.aligned.u32 200;\n    bra "
+      "DONE;\nGIVE:\n"
+      "    setmaxnreg.dec.sync.aligned.u32 40;\nDONE:\n    add.u32 r0, tid, 1;\n    st.global.b32 [mine], "
+      "r0;";
+  const auto next = run_body(b);
+  for (uint32_t i = 0; i < next.size(); ++i) EXPECT_EQ(next[i], i + 1);
 }
 void misc() {
   Body b;

@@ -56,7 +56,7 @@ std::string run(const GemmReference& reference, const Device& device, const Note
   for (size_t i = 0; i < expected.size(); ++i)
     if (reference.written[i])
       expected[i] = sizeof(T) == 4 ? static_cast<T>(std::bit_cast<uint32_t>(reference.value[i]))
-                                   : static_cast<T>(test::bf16(reference.value[i]));
+                                   : static_cast<T>(test::to_bf16(reference.value[i]));
 
   const driver::Driver& driver = device.context().driver();
   const auto encode = [&](auto... arguments) {

@@ -50,7 +50,7 @@ struct Attention {
     lengths[1] = second;
     Random random{seed};
     for (int i = 0; i < requests * kHeads * kWidth; ++i)
-      q.push_back(test::bf16(static_cast<float>(query ? query(random) : 2 * random.unit() - 1)));
+      q.push_back(test::to_bf16(static_cast<float>(query ? query(random) : 2 * random.unit() - 1)));
     for (int slot = 0; slot < pages * kPage; ++slot) tokens.push_back(token(slot, random));
     for (int i = 0; i < requests * width; ++i)
       table.push_back(static_cast<int32_t>(random.between(0, pages - 1)));
@@ -63,7 +63,7 @@ struct Attention {
       for (int h = 0; h < kHeads; ++h) {
         std::vector<double> x;
         for (int i = 0; i < kWidth; ++i)
-          x.push_back(mla::bf16_value(q[(size_t(r) * kHeads + h) * kWidth + i]));
+          x.push_back(test::from_bf16(q[(size_t(r) * kHeads + h) * kWidth + i]));
         rows.push_back(mla::exact(x, keys, scale, -std::numeric_limits<double>::infinity()));
         if (query) loosen(rows.back(), x, keys);
       }
@@ -145,7 +145,7 @@ std::string check(const Memory& memory, const Attention& a, const Outputs& at, b
       return fmt::format("LSE of row {}: {}, expected {}", row, got_lse, want.lse);
     for (size_t i = 0; i < size_t(kLatent); ++i) {
       const uint16_t bits = out[row * kLatent + i];
-      double got = mla::bf16_value(bits);
+      double got = test::from_bf16(bits);
       if (cut) {
         if (bits != 0x7fc0) return fmt::format("row {} is cut, and its output written", row);
         got = w[0] * partial[head * kLatent + i] + w[1] * partial[(a.kHeads + head) * kLatent + i];
@@ -172,9 +172,9 @@ void add_decode(std::vector<Case>& cases, uint64_t seed, int cluster, bool fused
       [&](int, Random& random) {
         std::vector<double> x;
         for (int i = 0; i < kWidth; ++i) {
-          const uint16_t bits = test::bf16(static_cast<float>(2 * random.unit() - 1));
+          const uint16_t bits = test::to_bf16(static_cast<float>(2 * random.unit() - 1));
           (i < kLatent ? *latent : *rope).push_back(bits);
-          x.push_back(mla::bf16_value(bits));
+          x.push_back(test::from_bf16(bits));
         }
         return x;
       },
@@ -325,7 +325,7 @@ void add_decode_fp8(std::vector<Case>& cases, uint64_t seed, bool sparse) {
 // An element of e4m3, 2^-3 to 1.875 or their negatives.
 double push_e4m3(std::vector<uint8_t>& codes, Random& random) {
   codes.push_back(static_cast<uint8_t>(random.between(0x20, 0x3f) | random.between(0, 1) << 7));
-  return mla::e4m3_value(codes.back());
+  return test::from_e4m3(codes.back());
 }
 
 void add_decode_e4m3(std::vector<Case>& cases, uint64_t seed, int cluster) {
@@ -450,7 +450,7 @@ void add_combine(std::vector<Case>& cases, uint64_t seed) {
       if (!(std::fabs(got_lse[h] - want_lse[h]) <= 1e-4)) return fmt::format("LSE of head {}", h);
       for (int i = 0; i < kLatent; ++i) {
         const double x = want[h * kLatent + i];
-        if (!(std::fabs(mla::bf16_value(out[h * kLatent + i]) - x) <= 0x1p-8 * std::fabs(x) + 1e-5))
+        if (!(std::fabs(test::from_bf16(out[h * kLatent + i]) - x) <= 0x1p-8 * std::fabs(x) + 1e-5))
           return fmt::format("head {} column {}", h, i);
       }
     }

@@ -108,7 +108,7 @@ void add_swiglu(std::vector<Case>& cases, uint64_t seed) {
             if (!(std::fabs(scale - amax / 448) <= 1e-5 * scale))
               return fmt::format("scale of row {} differs", r);
             for (int i = 0; i < 128; ++i) {
-              const uint8_t have = q[size_t(r) * width + kb * 128 + i], want = test::e4m3(x[i] / scale);
+              const uint8_t have = q[size_t(r) * width + kb * 128 + i], want = test::to_e4m3(x[i] / scale);
               if (std::abs((have & 0x7F) - (want & 0x7F)) > 1) return fmt::format("row {} differs", r);
             }
           }
@@ -162,7 +162,7 @@ void add_scatter(std::vector<Case>& cases, uint64_t seed) {
       for (int j = 0; j < topk; ++j)
         if (const int r = row[t * topk + j]; r >= 0 && r < y_rows)
           sum = std::fma(weight[t * topk + j], test::from_bf16(y[size_t(r) * ld_y + c]), sum);
-      expected[size_t(t) * ld_out + c] = test::bf16(sum);
+      expected[size_t(t) * ld_out + c] = test::to_bf16(sum);
     }
   add(cases, "weighted_scatter/", "moe/weighted_scatter.ptx", {{"OUT", 0}},
       [=](const Device& device, const Notes& notes) {

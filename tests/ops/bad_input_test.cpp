@@ -51,6 +51,12 @@ TEST(BadInput, Descriptor) {
       {"static", [](auto& d) { d.weights_static = 2; }, "desc.weights_static: expected 0 .. 1, got 2"},
       {"magic", [](auto& d) { d.magic = 0; }, "desc: expected magic 0x70747870, got 0x00000000"},
       {"size", [](auto& d) { d.size = 3; }, "desc.size: expected"},
+      {"larger struct", [](auto& d) { d.size += 8; }, "desc.size: expected"},
+      {"half a field", [](auto& d) { d.size = 42; }, "desc.size: expected"},
+      {"no version", [](auto& d) { d.version = 0; }, "desc.version: expected 100 (or an older one), got 0"},
+      {"newer", [](auto& d) { d.version = 200; }, "desc.version: expected 100 (or an older one), got 200"},
+      {"rows of scales", [](auto& d) { d.form = PTXOPS_GEMM_GROUPED_MASKED, d.groups = 1024, d.k = 1 << 29; },
+       "desc.groups * desc.k / 128: expected 1 .. 2147483647, got 4294967296"},
   };
   for (const BadDesc& c : cases) {
     ptxopsFp8GemmDesc_t d = good();
@@ -217,6 +223,43 @@ TEST(BadInput, OtherOps) {
   EXPECT_THAT(ptxopsGetLastError(), HasSubstr("desc.top_k: expected 1 .. 32, got 33"));
 }
 
+// Columns that are more CTAs than a grid's second dimension has.
+TEST(BadInput, WiderThanAGrid) {
+  ptxopsQuantizeDesc_t q = PTXOPS_QUANTIZE_DESC_INITIALIZER;
+  q.m = 4, q.k = 65536 * 1024;
+  EXPECT_EQ(ptxopsQuantizeCheck(&q), PTXOPS_INVALID_ARGUMENT);
+  EXPECT_THAT(ptxopsGetLastError(), HasSubstr("desc.k: expected 128 .. 67107840, got 67108864"));
+  ptxopsSwigluQuantizeDesc_t s = PTXOPS_SWIGLU_QUANTIZE_DESC_INITIALIZER;
+  s.m = 4, s.width = q.k;
+  EXPECT_EQ(ptxopsSwigluQuantizeCheck(&s), PTXOPS_INVALID_ARGUMENT);
+  ptxopsGatherRowsDesc_t g = PTXOPS_GATHER_ROWS_DESC_INITIALIZER;
+  g.m = 4, g.source_rows = 4, g.hidden = 65536 * 2048;
+  EXPECT_EQ(ptxopsGatherRowsCheck(&g), PTXOPS_INVALID_ARGUMENT);
+  ptxopsWeightedScatterDesc_t w = PTXOPS_WEIGHTED_SCATTER_DESC_INITIALIZER;
+  w.tokens = 4, w.rows = 4, w.hidden = 65536 * 2048;
+  EXPECT_EQ(ptxopsWeightedScatterCheck(&w), PTXOPS_INVALID_ARGUMENT);
+  EXPECT_THAT(ptxopsGetLastError(), HasSubstr("desc.hidden: expected 8 .. 134215680, got 134217728"));
+}
+
+// Two tokens of a cache in the same bytes; a page's tokens may lie apart, and pages in between.
+TEST(BadInput, OverlappingCache) {
+  ptxopsMlaAppendDesc_t d = PTXOPS_MLA_APPEND_DESC_INITIALIZER;
+  d.tokens = 1, d.pages = 4, d.page_size = 16, d.page_stride_bytes = 15 * 1152;
+  EXPECT_EQ(ptxopsMlaAppendCheck(&d), PTXOPS_INVALID_ARGUMENT);
+  EXPECT_THAT(ptxopsGetLastError(),
+              HasSubstr("desc.page_stride_bytes: expected at least 18432, or rows overlap, got 17280"));
+  d.page_stride_bytes = 1152, d.token_stride_bytes = 4 * 1152;
+  EXPECT_OK(ptxopsMlaAppendCheck(&d));
+  d.page_stride_bytes = 0, d.token_stride_bytes = 0, d.rope_token_stride_bytes = 128;
+  EXPECT_EQ(ptxopsMlaAppendCheck(&d), PTXOPS_INVALID_ARGUMENT);
+  EXPECT_THAT(ptxopsGetLastError(),
+              HasSubstr("desc.rope_token_stride_bytes: expected 0 without desc.separate_rope, got 128"));
+  d.separate_rope = 1, d.rope_page_stride_bytes = 1024;
+  EXPECT_EQ(ptxopsMlaAppendCheck(&d), PTXOPS_INVALID_ARGUMENT);
+  EXPECT_THAT(ptxopsGetLastError(),
+              HasSubstr("desc.rope_page_stride_bytes: expected at least 2048, or rows overlap, got 1024"));
+}
+
 TEST(BadInput, ContextAndMemory) {
   ptxopsContext_t c = nullptr;
   EXPECT_EQ(ptxopsContextCreate(&c, 99), PTXOPS_INVALID_ARGUMENT);
@@ -227,6 +270,27 @@ TEST(BadInput, ContextAndMemory) {
   EXPECT_EQ(p, 0u);
   EXPECT_EQ(ptxopsMemAlloc(context(), &p, size_t{1} << 45), PTXOPS_OUT_OF_MEMORY);
   EXPECT_EQ(ptxopsMemFree(nullptr, p), PTXOPS_INVALID_ARGUMENT);
+}
+
+// The wrong order is refused, and then the right one still works.
+TEST(BadInput, ContextDestroyedBeforeItsPlans) {
+  ptxopsContext_t c = nullptr;
+  ASSERT_OK(ptxopsContextCreate(&c, 0));
+  const ptxopsFp8GemmDesc_t desc = good();
+  ptxopsPlan_t plan = nullptr;
+  ptxopsTimer_t timer = nullptr;
+  ASSERT_OK(ptxopsFp8GemmPlanCreate(c, &desc, &plan));
+  ASSERT_OK(ptxopsTimerCreate(c, &timer));
+  EXPECT_EQ(ptxopsContextDestroy(c), PTXOPS_INVALID_ARGUMENT);
+  EXPECT_THAT(ptxopsGetLastError(), HasSubstr("got 1 plans and 1 timers alive"));
+  EXPECT_OK(ptxopsPlanPrepare(plan));
+  EXPECT_OK(ptxopsPlanDestroy(plan));
+  EXPECT_EQ(ptxopsContextDestroy(c), PTXOPS_INVALID_ARGUMENT);
+  EXPECT_OK(ptxopsTimerDestroy(timer));
+  EXPECT_OK(ptxopsContextDestroy(c));
+  double seconds = 0;
+  EXPECT_EQ(ptxopsTimerStop(nullptr, nullptr, &seconds), PTXOPS_INVALID_ARGUMENT);
+  EXPECT_THAT(ptxopsGetLastError(), HasSubstr("timer: expected a timer, got NULL"));
 }
 
 // Explain truncates like snprintf.

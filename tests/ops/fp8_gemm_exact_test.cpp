@@ -3,6 +3,7 @@
 
 #include "tests/ops/device.h"
 #include "tests/ops/gemm_model.h"
+#include "tests/support/formats.h"
 #include "tests/support/random_seed.h"
 
 namespace ptxops::test {
@@ -92,7 +93,7 @@ void run_case(const Case& c, uint64_t purpose) {
         if (size == 4)
           std::memcpy(&expected, &value, 4);
         else
-          expected = round_to_bf16(value);
+          expected = to_bf16(value);
       }
       if (actual != expected) {
         ++wrong;

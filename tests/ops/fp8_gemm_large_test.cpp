@@ -9,6 +9,7 @@
 #include <random>
 
 #include "tests/ops/device.h"
+#include "tests/support/formats.h"
 #include "tests/support/random_seed.h"
 
 namespace ptxops::test {
@@ -20,29 +21,6 @@ namespace {
 // exceeds both.
 constexpr double kRowBound[] = {4e-3, 5e-4};  // BF16, FP32
 constexpr double kDifference = 1e-3;
-
-float e4m3(uint8_t bits) {
-  const int e = bits >> 3 & 15, m = bits & 7;
-  const float v = e ? std::ldexp(8.0f + m, e - 10) : std::ldexp(float(m), -9);
-  return bits & 0x80 ? -v : v;
-}
-// Round to nearest even, |value| <= 448.
-uint8_t to_e4m3(float value) {
-  static const std::array<float, 127> magnitudes = [] {
-    std::array<float, 127> t;
-    for (int i = 0; i < 127; ++i) t[i] = e4m3(static_cast<uint8_t>(i));
-    return t;
-  }();
-  const float v = std::abs(value);
-  int above =
-      static_cast<int>(std::lower_bound(magnitudes.begin(), magnitudes.end(), v) - magnitudes.begin());
-  if (above > 126) above = 126;
-  if (above > 0) {
-    const float low = v - magnitudes[above - 1], high = magnitudes[above] - v;
-    if (low < high || (low == high && above % 2 == 1)) --above;
-  }
-  return static_cast<uint8_t>(above | (std::signbit(value) ? 0x80 : 0));
-}
 
 struct Operand {  // rows x k, quantised in blocks of `block_rows` x 128
   int rows, k, block_rows;
@@ -131,12 +109,12 @@ void check(int form, int n, int k, const std::vector<int>& sizes, int out, uint6
     const auto [g, row] = sample[s];
     std::vector<double> left(k), exact_left(k);
     for (int i = 0; i < k; ++i) {
-      left[i] = double(e4m3(a.q[size_t(row) * k + i])) * a.scale[size_t(row) * kblocks + i / 128];
+      left[i] = from_e4m3(a.q[size_t(row) * k + i]) * a.scale[size_t(row) * kblocks + i / 128];
       exact_left[i] = a.exact[size_t(row) * k + i];
     }
     static const std::array<float, 256> decode = [] {
       std::array<float, 256> t{};
-      for (int i = 0; i < 256; ++i) t[i] = e4m3(static_cast<uint8_t>(i));
+      for (int i = 0; i < 256; ++i) t[i] = from_e4m3(static_cast<uint8_t>(i));
       return t;
     }();
     double difference = 0, norm = 0;

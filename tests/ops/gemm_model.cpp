@@ -23,10 +23,4 @@ float gemm_element(const uint8_t* a, const uint8_t* b, const std::vector<float>&
   return total;
 }
 
-uint16_t round_to_bf16(float value) {
-  const uint32_t bits = std::bit_cast<uint32_t>(value);
-  if (std::isnan(value)) return 0x7fff;
-  return static_cast<uint16_t>((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
-}
-
 }  // namespace ptxops::test

@@ -11,6 +11,4 @@ namespace ptxops::test {
 float gemm_element(const uint8_t* a, const uint8_t* b, const std::vector<float>& sfa,
                    const std::vector<float>& sfb, int k);
 
-uint16_t round_to_bf16(float value);
-
 }  // namespace ptxops::test

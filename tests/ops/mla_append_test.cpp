@@ -1,5 +1,5 @@
 // The append helper against a model of its own: every byte of the cache, strides and gaps included. The model
-// shares no arithmetic with the device: e4m3 by search over all codes, power-of-two scales by comparison.
+// shares no arithmetic with the device: power-of-two scales by comparison.
 #include <gmock/gmock.h>
 
 #include <bit>
@@ -7,34 +7,13 @@
 #include <random>
 
 #include "tests/ops/device.h"
+#include "tests/support/formats.h"
 #include "tests/support/random_seed.h"
 
 namespace ptxops::test {
 namespace {
 
 using ::testing::HasSubstr;
-
-float from_bf16(uint16_t v) {
-  return std::bit_cast<float>(uint32_t{v} << 16);
-}
-uint16_t to_bf16(float v) {
-  const uint32_t bits = std::bit_cast<uint32_t>(v);
-  return static_cast<uint16_t>((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
-}
-float magnitude(int code) {  // of e4m3 code 0 .. 126
-  const int e = code >> 3, m = code & 7;
-  return e ? std::ldexp(8.0f + m, e - 10) : std::ldexp(float(m), -9);
-}
-// Nearest, ties to even, saturating; NaN -> 0x7f.
-uint8_t to_e4m3(float v) {
-  if (std::isnan(v)) return 0x7f;
-  int best = 0;
-  for (int i = 1; i < 127; ++i) {
-    const float d = std::abs(std::abs(v) - magnitude(i)), nearest = std::abs(std::abs(v) - magnitude(best));
-    if (d < nearest || (d == nearest && i % 2 == 0)) best = i;
-  }
-  return static_cast<uint8_t>(best | (std::signbit(v) ? 0x80 : 0));
-}
 
 // 656 bytes of one token.
 void encode_fp8(const uint16_t* latent, const uint16_t* rope, bool power_of_two, uint8_t* token) {
@@ -238,7 +217,8 @@ TEST(MlaAppend, RefusesWithText) {
           "desc.latent_stride_bytes: expected a multiple of 16");
   refused([](auto& d) { d.token_stride_bytes = 640; }, "desc.token_stride_bytes: expected 1152 .. ");
   refused([](auto& d) { d.page_stride_bytes = 1160; }, "desc.page_stride_bytes: expected a multiple of 16");
-  refused([](auto& d) { d.rope_page_stride_bytes = 16; }, "desc.rope_page_stride_bytes: expected 0 .. 0");
+  refused([](auto& d) { d.rope_page_stride_bytes = 16; },
+          "desc.rope_page_stride_bytes: expected 0 without desc.separate_rope, got 16");
 
   ptxopsMlaAppendDesc_t desc = PTXOPS_MLA_APPEND_DESC_INITIALIZER;
   desc.tokens = 4, desc.pages = 2;

@@ -16,7 +16,7 @@ namespace {
 void check(MlaE4m3Problem p) {
   p.seed = random_seed() + p.seed;
   const MlaE4m3Data data(p);
-  const MlaE4m3Result result = run_mla_e4m3(data);
+  const MlaResult result = run_mla_e4m3(data);
   if (result.out.empty()) return;
   expect_close(data, result);
   for (const int32_t flags : result.flags) EXPECT_EQ(flags, 0);
@@ -112,7 +112,7 @@ TEST(MlaDecodeE4m3, ManyRequests) {
   check(p);
 }
 
-std::vector<uint16_t> rows_of(const MlaE4m3Data& data, const MlaE4m3Result& result, int b) {
+std::vector<uint16_t> rows_of(const MlaE4m3Data& data, const MlaResult& result, int b) {
   return {result.out.begin() + b * data.desc.out_request,
           result.out.begin() + (b + 1) * data.desc.out_request};
 }
@@ -122,7 +122,7 @@ TEST(MlaDecodeE4m3, IsDeterministic) {
   for (const int split : {0, 128}) {
     MlaE4m3Problem p{.h_q = 64, .lengths = {900, 40, 333, 0, 1200}, .split_tokens = split, .sm_count = 16};
     const MlaE4m3Data data(p);
-    const MlaE4m3Result first = run_mla_e4m3(data), second = run_mla_e4m3(data);
+    const MlaResult first = run_mla_e4m3(data), second = run_mla_e4m3(data);
     EXPECT_EQ(first.out, second.out);
     EXPECT_EQ(first.lse, second.lse);
   }
@@ -133,7 +133,7 @@ TEST(MlaDecodeE4m3, IsDeterministic) {
 TEST(MlaDecodeE4m3, IsBatchInvariant) {
   MlaE4m3Problem p{.h_q = 24, .lengths = {700}, .split_tokens = 64, .sm_count = 16, .max_pages = 20};
   const MlaE4m3Data alone(p);
-  const MlaE4m3Result expected = run_mla_e4m3(alone);
+  const MlaResult expected = run_mla_e4m3(alone);
   expect_close(alone, expected);
   for (const auto& lengths :
        std::vector<std::vector<int>>{{700, 1000, 3, 0, 500}, {1, 64, 700}, {900, 900, 700, 900}})
@@ -146,7 +146,7 @@ TEST(MlaDecodeE4m3, IsBatchInvariant) {
       std::copy(alone.q.begin(), alone.q.end(), data.q.begin() + place * data.desc.q_request);
       for (int k = 0; k < 700; ++k)
         std::copy_n(&alone.cache[alone.key_at(0, k)], 576, &data.cache[data.key_at(place, k)]);
-      const MlaE4m3Result result = run_mla_e4m3(data);
+      const MlaResult result = run_mla_e4m3(data);
       EXPECT_EQ(rows_of(data, result, place), expected.out) << "place " << place << " of " << lengths.size();
       for (int h = 0; h < p.h_q; ++h) ASSERT_EQ(result.lse[size_t(place) * 24 + h], expected.lse[h]);
     }
@@ -167,7 +167,7 @@ TEST(MlaDecodeE4m3, WrongLengthsAndPagesAreClampedAndFlagged) {
       data.lengths[4] = INT32_MIN;
       data.table[size_t(2 * data.desc.table_request)] = static_cast<int32_t>(data.desc.pages);
       data.table[size_t(5 * data.desc.table_request + 129 / page)] = -1;
-      const MlaE4m3Result result = run_mla_e4m3(data);
+      const MlaResult result = run_mla_e4m3(data);
       EXPECT_THAT(result.flags,
                   testing::ElementsAre(PTXOPS_MLA_LENGTH_NEGATIVE, PTXOPS_MLA_LENGTH_TOO_LONG,
                                        PTXOPS_MLA_PAGE_OUT_OF_RANGE, PTXOPS_MLA_LENGTH_TOO_LONG,
@@ -190,7 +190,7 @@ TEST(MlaDecodeE4m3, WrongLengthsAndPagesAreClampedAndFlagged) {
 TEST(MlaDecodeE4m3, TooManyTokensForTheSlots) {
   MlaE4m3Problem p{.h_q = 8, .lengths = {400, 300, 500}, .split_tokens = 128, .max_total_tokens = 600};
   const MlaE4m3Data data(p);
-  const MlaE4m3Result result = run_mla_e4m3(data);
+  const MlaResult result = run_mla_e4m3(data);
   expect_close(data, result);
   EXPECT_THAT(result.flags, testing::Contains(PTXOPS_MLA_NO_SLOTS));
   EXPECT_EQ(result.flags[0], 0);

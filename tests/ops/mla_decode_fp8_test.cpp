@@ -173,22 +173,21 @@ TEST(MlaDecodeFp8, ConvertsEveryCode) {
   for (int t = 0; t < tokens; ++t)
     for (int i = 0; i < 512; ++i) {
       if (keys[t] == 63) {
-        ASSERT_TRUE(std::isnan(mla::bf16_value(have[size_t(t) * 512 + i]))) << i;
+        ASSERT_TRUE(std::isnan(from_bf16(have[size_t(t) * 512 + i]))) << i;
         continue;
       }
       const uint8_t code = cache[size_t(keys[t]) * 656 + i];
       const float scale = scales[size_t(4 * keys[t] + i / 128)];
-      const double value = (code & 0x7f) == 0x7f ? (code & 0x80 ? -480 : 480) : mla::e4m3_value(code);
-      const double high = mla::bf16_value(mla::to_bf16(scale)),
-                   low = mla::bf16_value(mla::to_bf16(scale - high));
-      uint16_t want = mla::to_bf16(value * high + mla::bf16_value(mla::to_bf16(value * low)));
+      const double value = (code & 0x7f) == 0x7f ? (code & 0x80 ? -480 : 480) : from_e4m3(code);
+      const double high = from_bf16(to_bf16(scale)), low = from_bf16(to_bf16(scale - high));
+      uint16_t want = to_bf16(value * high + from_bf16(to_bf16(value * low)));
       if (code == 0x80) want = 0;  // the tensor core's sum of -0 and zeros
       ASSERT_EQ(have[size_t(t) * 512 + i], want) << "code " << int(code) << " scale " << scale;
       // and so within one rounding of BF16; exact for powers of two
       const double exact = value * double(scale);
-      ASSERT_NEAR(mla::bf16_value(want), exact, std::fabs(exact) * 0x1.02p-8);
+      ASSERT_NEAR(from_bf16(want), exact, std::fabs(exact) * 0x1.02p-8);
       int exponent = 0;
-      ASSERT_TRUE(std::frexp(scale, &exponent) != 0.5f || mla::bf16_value(want) == exact) << scale;
+      ASSERT_TRUE(std::frexp(scale, &exponent) != 0.5f || from_bf16(want) == exact) << scale;
     }
 }
 
@@ -205,8 +204,8 @@ TEST(MlaDecodeFp8, ReadsWhatAppendWrites) {
       slots.push_back(data.table[size_t(b * 2 + k / 64)] * 64 + k % 64);
   }
   std::vector<uint16_t> latent(slots.size() * 512), rope(slots.size() * 64);
-  for (auto& v : latent) v = mla::to_bf16(normal(random));
-  for (auto& v : rope) v = mla::to_bf16(normal(random));
+  for (auto& v : latent) v = to_bf16(normal(random));
+  for (auto& v : rope) v = to_bf16(normal(random));
   ptxopsMlaAppendDesc_t append = PTXOPS_MLA_APPEND_DESC_INITIALIZER;
   append.tokens = int64_t(slots.size()), append.pages = 4, append.format = PTXOPS_MLA_CACHE_FP8;
   Plan plan;
@@ -225,18 +224,18 @@ TEST(MlaDecodeFp8, ReadsWhatAppendWrites) {
       std::vector<const std::vector<double>*> pointers;
       for (size_t i = b ? 100 : 0; i < (b ? 161u : 100u); ++i) {
         std::vector<double> x;
-        for (int c = 0; c < 512; ++c) x.push_back(mla::bf16_value(latent[i * 512 + c]));
-        for (int c = 0; c < 64; ++c) x.push_back(mla::bf16_value(rope[i * 64 + c]));
+        for (int c = 0; c < 512; ++c) x.push_back(from_bf16(latent[i * 512 + c]));
+        for (int c = 0; c < 64; ++c) x.push_back(from_bf16(rope[i * 64 + c]));
         keys.push_back(x);
       }
       for (const auto& key : keys) pointers.push_back(&key);
       std::vector<double> x(576);
       const size_t at = size_t(b * data.q_batch + h * data.q_head);
-      for (size_t c = 0; c < 576; ++c) x[c] = mla::bf16_value(data.q[at + c]);
+      for (size_t c = 0; c < 576; ++c) x[c] = from_bf16(data.q[at + c]);
       const mla::Row want = mla::exact(x, pointers, data.scale, -INFINITY);
       double dot = 0, have2 = 0, want2 = 0;
       for (size_t c = 0; c < 512; ++c) {
-        const double have = mla::bf16_value(result.out[data.out_at(b, h) + c]);
+        const double have = from_bf16(result.out[data.out_at(b, h) + c]);
         dot += have * want.out[c], have2 += have * have, want2 += want.out[c] * want.out[c];
       }
       // e4m3 keeps three bits: each value is off by 2^-4 at most, 0.026 rms

@@ -306,7 +306,7 @@ TEST(MlaDecode, IsAsExactAsABf16ReferenceWithFp32Softmax) {
     std::vector<const std::vector<double>*> seen;
     for (const auto& key : keys) seen.push_back(&key);
     for (int h = 0; h < p.h_q; ++h) {
-      const MlaRow row = reference_row(data, flat, 0, 0, h);
+      const MlaExpected row = reference_row(data, flat, 0, 0, h);
       std::vector<double> q(576);
       for (size_t c = 0; c < q.size(); ++c) q[c] = data.value(data.q[data.q_at(0, 0, h) + c]);
       const std::vector<double> framework = mla::in_framework(q, seen, 1 / std::sqrt(576.0));

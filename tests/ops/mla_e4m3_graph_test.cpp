@@ -73,7 +73,7 @@ TEST_P(MlaE4m3Graph, ReplaysWithOtherLengths) {
     ASSERT_OK(ptxopsStreamSynchronize(context(), nullptr));  // the graph's stream does not wait for that one
     graph.launch(stream_.handle());
     stream_.synchronize();
-    const MlaE4m3Result result{out.read<uint16_t>(), lse.read<float>(), flags.read<int32_t>()};
+    const MlaResult result{out.read<uint16_t>(), lse.read<float>(), flags.read<int32_t>()};
     expect_close(data, result);
     EXPECT_THAT(result.flags, testing::Each(0));
   }

@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "tests/ops/device.h"
+#include "tests/ops/mla_paged.h"
 
 namespace ptxops::test {
 
@@ -39,15 +39,10 @@ struct MlaE4m3Data {
   size_t q_at(int b, int t, int h) const, key_at(int b, int k) const;
 };
 
-struct MlaE4m3Result {
-  std::vector<uint16_t> out;
-  std::vector<float> lse;
-  std::vector<int32_t> flags;
-};
 // A run of the op on fresh device memory; outputs are poisoned before.
-MlaE4m3Result run_mla_e4m3(const MlaE4m3Data& data);
+MlaResult run_mla_e4m3(const MlaE4m3Data& data);
 
 // Compares with the reference, by element, by norm and LSE, and looks for writes between the rows.
-void expect_close(const MlaE4m3Data& data, const MlaE4m3Result& result);
+void expect_close(const MlaE4m3Data& data, const MlaResult& result);
 
 }  // namespace ptxops::test

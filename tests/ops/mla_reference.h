@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "tests/ops/device.h"
+#include "tests/ops/mla_paged.h"
 
 namespace ptxops::test {
 
@@ -38,20 +38,10 @@ struct MlaData {
   size_t key_at(int b, int k) const, key_rope_at(int b, int k) const;
 };
 
-// Row (b, t, h): out, the magnitude sum of w |v| of each column, and LSE in nats (-inf: no key).
-struct MlaRow {
-  std::vector<double> out, magnitude;
-  double lse = 0;
-};
-// `keys`: the request's keys, 576 values each (decode_keys).
+// `keys`: the request's keys, kWidth values each (decode_keys).
 std::vector<double> decode_keys(const MlaData& data, int b);
-MlaRow reference_row(const MlaData& data, const std::vector<double>& keys, int b, int t, int h);
+MlaExpected reference_row(const MlaData& data, const std::vector<double>& keys, int b, int t, int h);
 
-struct MlaResult {
-  std::vector<uint16_t> out;
-  std::vector<float> lse;
-  std::vector<int32_t> flags;
-};
 // A run of the op on fresh device memory; outputs are poisoned before.
 MlaResult run_mla(const MlaData& data);
 

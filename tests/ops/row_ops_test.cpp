@@ -4,33 +4,11 @@
 #include <random>
 
 #include "tests/ops/device.h"
+#include "tests/support/formats.h"
 #include "tests/support/random_seed.h"
 
 namespace ptxops::test {
 namespace {
-
-float from_bf16(uint16_t v) {
-  return std::bit_cast<float>(uint32_t{v} << 16);
-}
-uint16_t to_bf16(float v) {
-  const uint32_t bits = std::bit_cast<uint32_t>(v);
-  return static_cast<uint16_t>((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
-}
-float from_e4m3(uint8_t b) {
-  const int e = b >> 3 & 15, m = b & 7;
-  const float v = e ? std::ldexp(8.0f + m, e - 10) : std::ldexp(float(m), -9);
-  return b & 0x80 ? -v : v;
-}
-// Round to nearest even with saturation, by search over all magnitudes.
-uint8_t to_e4m3(float v) {
-  int best = 0;
-  for (int i = 1; i < 127; ++i) {
-    const float d = std::abs(std::abs(v) - from_e4m3(static_cast<uint8_t>(i)));
-    const float nearest = std::abs(std::abs(v) - from_e4m3(static_cast<uint8_t>(best)));
-    if (d < nearest || (d == nearest && i % 2 == 0)) best = i;
-  }
-  return static_cast<uint8_t>(best | (std::signbit(v) ? 0x80 : 0));
-}
 
 std::vector<uint16_t> random_bf16(size_t n, uint64_t purpose) {
   auto random = random_engine(purpose);

@@ -70,7 +70,7 @@ class Guarded {
       EXPECT_EQ(bytes[bytes.size() - 1 - i], 0xC5) << "written " << kCanary - i << " bytes after the buffer";
     }
     std::vector<T> values(size_);
-    std::memcpy(values.data(), bytes.data() + kCanary, size_ * sizeof(T));
+    if (size_) std::memcpy(values.data(), bytes.data() + kCanary, size_ * sizeof(T));
     return values;
   }
 

@@ -34,7 +34,7 @@ struct GemmData {
     nblocks = (p.n + 127) / 128;
     ld_sfa = (p.m + 3) / 4 * 4;
     ldd = p.n + 8;
-    const auto small = [&] { return e4m3(static_cast<double>(random.between(-3, 3))); };
+    const auto small = [&] { return to_e4m3(static_cast<double>(random.between(-3, 3))); };
     const auto scale = [&] {
       return std::ldexp(static_cast<float>(random.between(2, 3)), static_cast<int>(random.between(-3, 0)));
     };

@@ -67,7 +67,7 @@ void run(const LoadedKernel& loaded, bool fp32, const Reference& reference) {
     uint32_t want = 0, have = 0;
     const float value = reference.value[i];
     std::memcpy(&want, &poisoned[i * out_bytes], out_bytes);
-    if (reference.written[i]) want = fp32 ? std::bit_cast<uint32_t>(value) : bf16(value);
+    if (reference.written[i]) want = fp32 ? std::bit_cast<uint32_t>(value) : to_bf16(value);
     std::memcpy(&have, &got[i * out_bytes], out_bytes);
     if (want == have) continue;
     ++faults;

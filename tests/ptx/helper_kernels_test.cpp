@@ -20,7 +20,7 @@ TEST(Quantize1x128, IsBitExactWithIndexGroupsAndCounts) {
             kblocks = k / 128;
   std::vector<uint16_t> src = random_bf16(size_t(src_rows) * ld_src, 7);
   std::fill_n(src.begin() + 3 * ld_src, 128, 0);  // an all-zero block: the floor
-  src[4 * ld_src + 5] = bf16(300.0f);
+  src[4 * ld_src + 5] = to_bf16(300.0f);
   std::vector<int32_t> index(groups * group_rows), counts = {1000, -3, 20};
   Random random{9};
   for (int32_t& i : index)
@@ -101,7 +101,7 @@ TEST(SwigluQuantize1x128, IsCloseToExact) {
         }
         ASSERT_NEAR(scale, std::max(amax, 1e-4) / 448, 1e-5 * scale);
         for (int i = 0; i < 128; ++i) {
-          const uint8_t have = q[size_t(r) * width + kb * 128 + i], want = e4m3(h[i] / scale);
+          const uint8_t have = q[size_t(r) * width + kb * 128 + i], want = to_e4m3(h[i] / scale);
           different += have != want;
           ASSERT_LE(std::abs((have & 0x7F) - (want & 0x7F)), 1) << "row " << r << " column " << kb * 128 + i;
         }
@@ -173,7 +173,7 @@ TEST(WeightedScatter, IsBitExactInSlotOrder) {
               sum = std::fma(weight[t * topk + j], from_bf16(y[size_t(r) * ld_y + c]), sum);
           }
           expected_f32[size_t(t) * ld_out + c] = std::bit_cast<uint32_t>(sum);
-          expected_bf16[size_t(t) * ld_out + c] = bf16(sum);
+          expected_bf16[size_t(t) * ld_out + c] = to_bf16(sum);
         }
       if (out)
         EXPECT_EQ(out_f32.download(), expected_f32);

@@ -23,12 +23,6 @@ struct Case {
   int per_batch = 1;
 };
 
-double from_f16(uint16_t h) {
-  const int exponent = h >> 10 & 31, mantissa = h & 1023;
-  const double v = exponent ? std::ldexp(1024 + mantissa, exponent - 25) : std::ldexp(mantissa, -24);
-  return h & 0x8000 ? -v : v;
-}
-
 void check(const Case& in, uint64_t purpose) {
   SCOPED_TRACE(fmt::format("type {}, depth {}, {} x {} rows, sinks {}, flags {}, per_batch {}", in.type,
                            in.depth, in.s_q, in.h_q, in.sinks, in.flags, in.per_batch));

@@ -109,6 +109,48 @@ def test_dlpack_capsules_used_or_not_free_their_owner(ctx):
             assert Tracked.alive == 0
 
 
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (dict(strides=(-1,)), "strides of at least 0, got -1"),
+        (dict(shape=(-4,)), "extents of at least 0, got -4"),
+        (dict(shape=(2**62, 4), strides=(4, 1)), "a tensor of less than 2\\^63 bytes"),
+        (dict(address=0), "an address, got NULL"),
+        (dict(device_type=2), "the device type of __dlpack_device__, 1, got 2"),
+    ],
+)
+def test_malformed_dlpack(ctx, change, message):
+    from ptxops import _ptxops
+
+    owner = np.arange(4, dtype=np.int32)
+    fields = dict(
+        owner=owner, address=owner.ctypes.data, shape=(4,), strides=(1,), code=0, bits=32, device_type=1, device_id=0,
+        versioned=False, copied=False,
+    )
+
+    class Producer:
+        def __dlpack_device__(self):
+            return (1, 0)
+
+        def __dlpack__(self, **_):
+            return _ptxops.dlpack_export(**{**fields, **change})
+
+    with pytest.raises(BufferError, match=f"source: .*expected .*{message}"):
+        ctx.array(Producer())
+
+
+def test_not_a_capsule(ctx):
+    class Producer:
+        def __dlpack_device__(self):
+            return (1, 0)
+
+        def __dlpack__(self, **_):
+            return 5
+
+    with pytest.raises(BufferError, match="source: DLPack: expected a capsule from __dlpack__, got int"):
+        ctx.array(Producer())
+
+
 def test_virtual_memory_is_offered_by_copy_only(ctx):
     array = ctx.array(np.ones(4, np.float32))
     if not ctx.info["is_virtual"]:

@@ -41,6 +41,56 @@ def test_dense(changes, message):
         gemm(**changes)
 
 
+def test_what_numpy_allows_and_the_device_does_not():
+    with pytest.raises(ValueError, match="sfa: expected native byte order, got dtype >f4"):
+        gemm(sfa=np.ones((2, 4), ">f4"))
+    with pytest.raises(ValueError, match="out: expected native byte order, got dtype >f4"):
+        gemm(out=np.ones((4, 16), ">f4"), out_dtype="float32")
+    with pytest.raises(TypeError, match="a: expected an array without a mask, got a MaskedArray"):
+        gemm(a=np.ma.masked_equal(np.ones((4, 256), np.uint8), 1))
+
+
+def test_two_outputs():
+    x = np.zeros((4, 256), np.uint16)
+    for out, got in ((np.zeros((4, 256), np.uint8), "ndarray"), ((x,), "1 of them"), ((1, 2, 3), "3 of them")):
+        for op in (ptxops.quantize_1x128, ptxops.swiglu_quantize_1x128):
+            with pytest.raises(TypeError, match=f"out: expected a tuple of two arrays, values and scales, got {got}"):
+                op(x, out=out)
+
+
+def test_numbers(ctx):
+    with pytest.raises(TypeError, match=r"fp8_gemm: expected the integers form: int = 0, .*, got .* sm_count=2.5"):
+        gemm(sm_count=2.5)
+    with pytest.raises(TypeError, match=r"fp8_gemm: expected the integers .*, got m=4, colour=1$"):
+        ctx.plan("fp8_gemm", m=4, colour=1)
+    with pytest.raises(TypeError, match=r"fp8_gemm.run: expected the integers a: int, .*, got stream=0, a=1$"):
+        ctx.plan("fp8_gemm", m=4, n=16, k=256).run(a=1)
+    with pytest.raises(ValueError, match="stream: expected the address of a CUstream, at least 0, got -1"):
+        gemm(stream=-1)
+    assert gemm(stream=np.int64(0)).shape == (4, 16)
+    with pytest.raises(TypeError, match="context: expected a Context or None, got str"):
+        gemm(context="H800")
+    with pytest.raises(TypeError, match="shape: expected an integer, got 2.5"):
+        ctx.empty((2, 2.5), "float32")
+    with pytest.raises(ValueError, match=r"shape: expected less than 2\^59 elements, got \(1099511627776, 1099511627776\)"):
+        ctx.empty((2**40, 2**40), "float32")
+    with pytest.raises(TypeError, match="device: expected an integer, got '0'"):
+        ptxops.Context("0")
+    with pytest.raises(ValueError, match="device: expected an ordinal of at least 0, got -1"):
+        ptxops.Context(-1)
+
+
+def test_host_helpers(ctx):
+    with pytest.raises(ValueError, match=r"q: expected dtype float8_e4m3fn \(or uint8\), got float32"):
+        ptxops.decode_e4m3(np.ones(4, np.float32))
+    with pytest.raises(ValueError, match=r"q: expected shape \(\.\.\., rows, k\), got \(1,\)"):
+        ptxops.dequantize([1], [2])
+    with pytest.raises(ValueError, match="w: expected a floating dtype, or uint16 for raw bfloat16, got int64"):
+        ptxops.quantize_128x128(np.ones((8, 128), np.int64))
+    with pytest.raises(TypeError, match=r"DeviceArray: expected \.numpy\(\)"):
+        np.asarray(ctx.array(np.ones(4, np.float32)))
+
+
 def test_not_a_tensor():
     with pytest.raises(TypeError, match=r"a: expected a numpy array.*got list"):
         gemm(a=[1, 2])

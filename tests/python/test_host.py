@@ -33,6 +33,14 @@ def test_weights_come_back(rng, shape):
     assert np.abs(oracle.f64(q)).max() == 448
 
 
+def test_raw_bfloat16_weights(ctx, rng):
+    raw = oracle.bf16(rng.standard_normal((16, 256)))
+    expected = ptxops.quantize_128x128((raw.astype(np.uint32) << 16).view(np.float32))
+    for w in (raw, ctx.array(raw, "bfloat16")):
+        for got, want in zip(ptxops.quantize_128x128(w), expected):
+            assert np.array_equal(got.view(np.uint8), want.view(np.uint8))
+
+
 def test_row_scales_come_back(rng):
     x = oracle.bf16(rng.standard_normal((7, 256)))
     q, sf = ptxops.quantize_1x128(x)

@@ -112,7 +112,7 @@ std::vector<double> Data::query(int request, int row) const {
   std::vector<double> x(kWidth);
   const auto at = static_cast<size_t>(batch_of(request) * q_batch + token_of(request, row) * q_token +
                                       head_of(row) * q_head);
-  for (size_t i = 0; i < x.size(); ++i) x[i] = bf16_value(q[at + i]);
+  for (size_t i = 0; i < x.size(); ++i) x[i] = from_bf16(q[at + i]);
   return x;
 }
 
@@ -160,7 +160,7 @@ std::string Data::difference(const std::vector<uint16_t>& out, const std::vector
     for (int row = 0; row < rows; ++row) {
       const size_t index = size_t(request) * rows + row;
       for (size_t i = 0; i < kLatent; ++i)
-        wide[index * kLatent + i] = bf16_value(out[out_at(request, row) + i]);
+        wide[index * kLatent + i] = from_bf16(out[out_at(request, row) + i]);
       natural[index] = lse[lse_at(request, row)] * (p.base2 ? std::log(2.0) : 1);
       if (p.empty_minus_inf && std::isinf(natural[index])) natural[index] = -natural[index];
     }
@@ -194,7 +194,7 @@ std::string Cut::difference(const Data& data, const std::vector<uint16_t>& direc
       double* to = &out[index * kLatent];
       const float direct = direct_lse[data.lse_at(request, row)];
       if (first_slot[request] < 0) {
-        for (size_t i = 0; i < kLatent; ++i) to[i] = bf16_value(direct_out[data.out_at(request, row) + i]);
+        for (size_t i = 0; i < kLatent; ++i) to[i] = from_bf16(direct_out[data.out_at(request, row) + i]);
         lse[index] = direct * (p.base2 ? std::log(2.0) : 1);
         if (p.empty_minus_inf && std::isinf(direct)) lse[index] = -lse[index];
         continue;

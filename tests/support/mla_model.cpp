@@ -8,28 +8,6 @@
 
 namespace ptxops::test::mla {
 
-double e4m3_value(uint8_t code) {
-  const int exponent = code >> 3 & 15, mantissa = code & 7;
-  const double magnitude = exponent ? std::ldexp(8 + mantissa, exponent - 10) : std::ldexp(mantissa, -9);
-  return code & 0x80 ? -magnitude : magnitude;
-}
-
-double bf16_value(uint16_t bits) {
-  return std::bit_cast<float>(uint32_t{bits} << 16);
-}
-
-uint16_t to_bf16(double x) {
-  if (std::isnan(x)) return 0x7fc0;
-  const uint16_t sign = std::signbit(x) ? 0x8000 : 0;
-  const double magnitude = std::fabs(x);
-  if (magnitude == 0) return sign;
-  if (std::isinf(x)) return sign | 0x7f80;
-  const int exponent = std::max(-126, std::ilogb(magnitude));
-  // units of the last place; a carry moves into the exponent
-  const int units = static_cast<int>(std::rint(std::ldexp(magnitude, 7 - exponent)));
-  return sign | static_cast<uint16_t>(((exponent + 127) << 7) + units - 128);
-}
-
 void encode_token(const std::vector<double>& x, bool power_of_two, uint8_t* token) {
   for (int b = 0; b < 4; ++b) {
     double amax = 1e-4;
@@ -42,14 +20,14 @@ void encode_token(const std::vector<double>& x, bool power_of_two, uint8_t* toke
       int low = 0, high = 126;
       while (low < high) {
         const int middle = (low + high) / 2;
-        if (e4m3_value(static_cast<uint8_t>(middle)) < std::fabs(v)) {
+        if (from_e4m3(static_cast<uint8_t>(middle)) < std::fabs(v)) {
           low = middle + 1;
         } else {
           high = middle;
         }
       }
-      if (low > 0 && std::fabs(v) - e4m3_value(static_cast<uint8_t>(low - 1)) <
-                         e4m3_value(static_cast<uint8_t>(low)) - std::fabs(v))
+      if (low > 0 && std::fabs(v) - from_e4m3(static_cast<uint8_t>(low - 1)) <
+                         from_e4m3(static_cast<uint8_t>(low)) - std::fabs(v))
         --low;
       token[128 * b + i] = static_cast<uint8_t>(low | (v < 0 ? 0x80 : 0));
     }
@@ -67,12 +45,12 @@ std::vector<double> decode_token(const uint8_t* token) {
   for (int i = 0; i < kLatent; ++i) {
     float scale;
     std::memcpy(&scale, token + 512 + 4 * (i / 128), 4);
-    x[i] = e4m3_value(token[i]) * double(scale);
+    x[i] = from_e4m3(token[i]) * double(scale);
   }
   for (int i = 0; i < kRope; ++i) {
     uint16_t bits;
     std::memcpy(&bits, token + 528 + 2 * i, 2);
-    x[kLatent + i] = bf16_value(bits);
+    x[kLatent + i] = from_bf16(bits);
   }
   return x;
 }
@@ -120,7 +98,7 @@ std::vector<double> in_bf16(const std::vector<double>& q, const std::vector<cons
                             double scale, double sink) {
   std::vector<double> out(kLatent, 0);
   if (keys.empty()) return out;
-  const auto rounded = [](double x) { return static_cast<float>(bf16_value(to_bf16(x))); };
+  const auto rounded = [](double x) { return static_cast<float>(from_bf16(to_bf16(x))); };
   std::vector<float> s, sums(kLatent, 0);
   for (const auto* key : keys) {
     float sum = 0;
@@ -139,7 +117,7 @@ std::vector<double> in_bf16(const std::vector<double>& q, const std::vector<cons
 
 std::vector<double> in_framework(const std::vector<double>& q,
                                  const std::vector<const std::vector<double>*>& keys, double scale) {
-  const auto rounded = [](double x) { return static_cast<float>(bf16_value(to_bf16(x))); };
+  const auto rounded = [](double x) { return static_cast<float>(from_bf16(to_bf16(x))); };
   std::vector<float> p, sums(kLatent, 0);
   for (const auto* key : keys) {
     float sum = 0;

@@ -5,13 +5,11 @@
 #include <cstdint>
 #include <vector>
 
+#include "tests/support/formats.h"
+
 namespace ptxops::test::mla {
 
 inline constexpr int kLatent = 512, kRope = 64, kWidth = kLatent + kRope, kTokenBytes = 656;
-
-double e4m3_value(uint8_t code);  // finite codes
-double bf16_value(uint16_t bits);
-uint16_t to_bf16(double x);  // nearest even; NaN and infinities stay
 
 // 576 values -> 656 bytes: scale = amax / 448, or the next power of two.
 void encode_token(const std::vector<double>& x, bool power_of_two, uint8_t* token);

@@ -31,6 +31,7 @@ CUresult guarded(const char* function, bool needs_init, F&& call) noexcept {
   try {
     if (needs_init && !Runtime::get().initialised())
       refuse(CUDA_ERROR_NOT_INITIALIZED, "call cuInit(0) first");
+    if (needs_init) Runtime::get().expect_not_forked();
     result = call();
     if (result == CUDA_SUCCESS || result == CUDA_ERROR_NOT_READY) return result;
   } catch (const Refusal& r) {

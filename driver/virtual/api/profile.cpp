@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <stdexcept>
 
+#include "driver/virtual/exec/environment.h"
 #include "driver/virtual/memory/memory.h"
 
 namespace ptxops::virt {
@@ -20,17 +21,6 @@ const Profile kProfiles[] = {
     {"h100-pcie", "ptxops virtual H100 PCIe", 114, {18, 16, 16, 16, 16, 16, 16}, 1755000, 1593000, 2},
 };
 
-int integer_from_environment(const char* variable, int low, int high, int otherwise) {
-  const char* text = std::getenv(variable);
-  if (!text || !*text) return otherwise;
-  char* end = nullptr;
-  const long value = std::strtol(text, &end, 10);
-  if (*end || value < low || value > high)
-    throw std::runtime_error(
-        fmt::format("{}: expected an integer {}..{}, got \"{}\"", variable, low, high, text));
-  return static_cast<int>(value);
-}
-
 }  // namespace
 
 Profile profile_from_environment() {
@@ -41,7 +31,7 @@ Profile profile_from_environment() {
     known += (known.empty() ? "" : ", ") + p.id;
     if (p.id != id) continue;
     Profile chosen = p;
-    chosen.sm_count = integer_from_environment("PTXOPS_VIRTUAL_SMS", 1, 144, p.sm_count);
+    chosen.sm_count = number_from_environment("PTXOPS_VIRTUAL_SMS", 1, 144, p.sm_count);
     if (chosen.sm_count != p.sm_count) {
       chosen.gpc_sms.clear();
       for (int left = chosen.sm_count; left > 0; left -= 16) chosen.gpc_sms.push_back(std::min(left, 16));
@@ -52,7 +42,7 @@ Profile profile_from_environment() {
 }
 
 int device_count_from_environment() {
-  return integer_from_environment("PTXOPS_VIRTUAL_DEVICES", 1, kMaxDevices, 1);
+  return number_from_environment("PTXOPS_VIRTUAL_DEVICES", 1, kMaxDevices, 1);
 }
 
 bool device_attribute(const Profile& p, int ordinal, CUdevice_attribute attribute, int& value) {

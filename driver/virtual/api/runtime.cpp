@@ -1,8 +1,11 @@
 #include "driver/virtual/api/runtime.h"
 
+#include <pthread.h>
+
 #include "driver/virtual/api/capture.h"
 #include "driver/virtual/check/diagnostic.h"
 #include "driver/virtual/exec/access.h"
+#include "driver/virtual/exec/engine.h"
 
 namespace ptxops::virt {
 
@@ -17,13 +20,16 @@ Runtime& Runtime::get() {
 }
 
 void Runtime::initialise() {
+  expect_not_forked();
   std::lock_guard lock(mutex_);
   if (initialised()) return;
+  if (pthread_atfork(nullptr, nullptr, [] { get().forked_ = get().initialised(); }) != 0)
+    refuse(CUDA_ERROR_OUT_OF_MEMORY, "pthread_atfork: no memory for a handler");
   try {
     const Profile profile = profile_from_environment();
     const int count = device_count_from_environment();
     // Each throws where its variable is malformed: now, not when a kernel's finding first asks.
-    check_level(), schedule_seed(), reported(Diagnostic::M1);
+    check_level(), schedule_seed(), reported(Diagnostic::M1), Engine::check_environment();
     memory_ = std::make_unique<Memory>(count);
     for (int i = 0; i < count; ++i) {
       auto device = std::make_unique<Device>();
@@ -41,6 +47,13 @@ void Runtime::initialise() {
     refuse(CUDA_ERROR_INVALID_VALUE, "{}", e.what());
   }
   initialised_.store(true, std::memory_order_release);
+}
+
+void Runtime::expect_not_forked() const {
+  if (forked_)
+    refuse(CUDA_ERROR_NOT_INITIALIZED,
+           "expected a process that called cuInit itself, got one forked from it: spawn it, or fork before "
+           "cuInit");
 }
 
 Device& Runtime::device(CUdevice device) {

@@ -43,6 +43,8 @@ class Runtime {
  public:
   static Runtime& get();
   void initialise();  // cuInit; throws Refusal
+  // Throws in a process that was forked after cuInit, as CUDA does: it has the memory but not the threads.
+  void expect_not_forked() const;
   bool initialised() const { return initialised_.load(std::memory_order_acquire); }
 
   Memory& memory() { return *memory_; }
@@ -73,6 +75,7 @@ class Runtime {
   Runtime() = default;
   std::mutex mutex_;
   std::atomic<bool> initialised_{false};
+  bool forked_ = false;
   std::unique_ptr<Memory> memory_;
   std::vector<std::unique_ptr<Device>> devices_;
 };

@@ -145,7 +145,9 @@ Step barrier(Warp& w, const Op& op, uint32_t lanes) {
                              barrier_text(cta, id)));
   }
   if (!counted) b.whole_cta = true;
-  if ((b.arrived_warps >> w.id & 1) || (b.partial[w.id] & lanes))
+  // Where the policy has C2 switched off, a second arrival counts as another warp's would, as on hardware.
+  const bool again = b.arrived_warps >> w.id & 1;
+  if ((again && reported(Diagnostic::C2)) || (b.partial[w.id] & lanes))
     return fault(fmt::format("double arrival: warp {} arrives again at barrier {} before it completed; {}",
                              w.id, id, barrier_text(cta, id)),
                  Diagnostic::C2);

@@ -201,7 +201,9 @@ static bool settle(Warp& issuer, const Op& op, int lane, Cta& target, uint32_t o
     return false;
   }
   info.phase_clock = info.pending_clock;
-  if (issuer.order) issuer.order->checker->mbarrier_completed(target, offset, info.state.phase - 1);
+  if (issuer.order &&
+      !issuer.order->checker->mbarrier_completed(issuer, op, lane, target, offset, info.state.phase - 1))
+    return false;
   ++target.cluster->progress;
   target.cluster->wake(info.waiters);
   return true;
@@ -251,8 +253,7 @@ bool mbarrier_arrive(Warp& issuer, const Op& op, int lane, Cta& target, uint32_t
   if (issuer.order) {
     Checker& checker = *issuer.order->checker;
     if (arrival.by_copies) {
-      if (!checker.mbarrier_cp_async(issuer, op, lane, target, offset, arrival.copies, info->state.phase))
-        return false;
+      checker.mbarrier_cp_async(issuer, op, lane, target, offset, arrival.copies);
     } else if (!checker.mbarrier_use(issuer, op, lane, target, offset) ||
                !checker.mbarrier_arrive(issuer, op, lane, target, offset, arrival.relaxed,
                                         info->state.phase)) {

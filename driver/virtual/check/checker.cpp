@@ -162,8 +162,7 @@ bool Checker::hits_mbarrier(Warp& w, const Op& op, int lane, Cta& target, uint32
     f.sites[0] = site_of(w, op, lane, action_of(r, where), is_async_proxy(r.actor) ? "async" : "generic");
     Site& init = f.sites[1];
     init.cta = {target.id.x, target.id.y, target.id.z};
-    init.line = it->second.init_line;
-    init.source = grid_.desc.program->source_line(init.line);
+    grid_.desc.program->show_line(init, it->second.init_line);
     init.action = "initialises the mbarrier before";
     f.site_count = 2;
     f.missing = "mbarrier.inval";
@@ -498,8 +497,7 @@ bool Checker::tensor_map(Warp& w, const Op& op, uint64_t address, const Async& a
         earlier.cta = change.cta_id;
         earlier.warp = change.warp;
         earlier.lane = static_cast<int>(cell & 31);
-        earlier.line = change.line;
-        earlier.source = grid_.desc.program->source_line(change.line);
+        grid_.desc.program->show_line(earlier, change.line);
         earlier.action = "modifies it before";
         earlier.proxy = "generic";
         f.site_count = 2;

@@ -5,6 +5,7 @@
 
 #include <array>
 #include <memory>
+#include <optional>
 #include <unordered_map>
 #include <vector>
 
@@ -77,6 +78,16 @@ struct WarpOrder {
   const Op* setmaxnreg_op = nullptr;
   Undefined undefined;
 
+  // The latest strong read that observed a publication: repeated before there is another, it learns nothing.
+  struct Poll {
+    uint64_t address = 0, version = 0;
+    uint32_t lanes = 0;
+    Scope scope = Scope::cta;
+    bool acquires = false;
+    bool operator==(const Poll&) const = default;
+  };
+  Poll poll;
+
   uint32_t last_wait_stamp = 0;        // the latest mbarrier phase observed
   uint32_t last_group_wait_stamp = 0;  // the latest wait for a bulk group
   bool last_group_wait_read = false;
@@ -110,8 +121,10 @@ struct MbarrierOrder {
   };
   std::vector<Observer> observers;
   uint32_t load_line = 0, load_warp = 0;  // the first copy of the latest such phase
-  // The latest arrivals of the current phase and of the latest complete one: one a line.
+  // The latest arrivals of the current phase and of the latest complete one: one a line. And the first of the
+  // current phase, if nobody had observed the one before.
   std::vector<Arrival> arrivals, completing;
+  std::optional<Arrival> early;
   uint32_t init_lane = 0;
 };
 
@@ -183,11 +196,11 @@ class Checker {
   bool mbarrier_arrive(Warp& w, const Op& op, int lane, Cta& target, uint32_t offset, bool relaxed,
                        uint64_t phase);
   void mbarrier_copy_issued(Warp& w, const Op& op, Cta& target, uint32_t offset, uint64_t phase);
-  void mbarrier_completed(Cta& target, uint32_t offset, uint64_t phase);  // `phase` did
+  // `phase` did, by `op` of `w`.
+  bool mbarrier_completed(Warp& w, const Op& op, int lane, Cta& target, uint32_t offset, uint64_t phase);
   bool mbarrier_observed(Warp& w, const Op& op, uint32_t lanes, uint32_t offset, bool relaxed,
                          uint64_t phase);
-  bool mbarrier_cp_async(Warp& w, const Op& op, int lane, Cta& target, uint32_t offset, uint32_t number,
-                         uint64_t phase);
+  void mbarrier_cp_async(Warp& w, const Op& op, int lane, Cta& target, uint32_t offset, uint32_t number);
   MbarrierOrder& mbarrier(const Cta& target, uint32_t offset);
 
   // Groups
@@ -241,8 +254,7 @@ class Checker {
   friend struct Judgement;
   static void merge_parts(WarpOrder& o);
   static void share_copies(WarpOrder& o);
-  bool phase_known(Warp& w, const Op& op, int lane, Cta& target, uint32_t offset, uint64_t phase,
-                   bool ordered);
+  bool behind_observers(const MbarrierOrder& m, uint64_t phase) const;
   bool warpgroups_agree(const Cta& cta);
   static Clock& part(WarpOrder& o, uint32_t lanes, uint32_t live);
   Clock effective(Warp& w, uint32_t lanes);
@@ -251,6 +263,9 @@ class Checker {
   Record make_record(Warp& w, const Op& op, Actor actor, AccessKind kind, uint32_t size);
   Record generic_record(Warp& w, const Op& op, const Access& access);
   Site site_of_arrival(const Arrival& a, const char* action) const;
+  // B7 or B7P: `event` in `phase` of the mbarrier, at `site`.
+  void report_unobserved(Diagnostic id, const std::string& event, Cta& target, uint32_t offset,
+                         uint64_t phase, Site site);
   bool judge_shared(struct Judgement& j, Cta& target, uint32_t offset, uint32_t bytes, int lane);
   bool judge_global(struct Judgement& j, uint64_t address, uint64_t bytes, int lane);
   bool report_shared(Judgement& j, const Cta& target);

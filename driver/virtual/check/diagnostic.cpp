@@ -120,7 +120,9 @@ std::string to_text(const Finding& f) {
     const Site& s = f.sites[i];
     text += fmt::format("\n  {} {}", who(s), s.action);
     if (!s.proxy.empty()) text += fmt::format(" ({} proxy)", s.proxy);
-    text += fmt::format("\n    line {}: {}", s.line, s.source);
+    text += fmt::format("\n    line {}", s.line);
+    if (!s.place.empty()) text += fmt::format(" ({})", s.place);
+    text += fmt::format(": {}", s.source);
   }
   if (!f.missing.empty()) text += fmt::format("\n  missing: {}", f.missing);
   return text + fmt::format("\n  remedy: {}", r.remedy);
@@ -134,8 +136,8 @@ std::string to_json(const Finding& f) {
   for (int i = 0; i < f.site_count; ++i) {
     const Site& s = f.sites[i];
     json += fmt::format(
-        R"({}{{"cta":[{},{},{}],"warp":{},"lane":{},"line":{},"source":{},"action":{},"proxy":{}}})",
-        i ? "," : "", s.cta[0], s.cta[1], s.cta[2], s.warp, s.lane, s.line, quoted(s.source),
+        R"({}{{"cta":[{},{},{}],"warp":{},"lane":{},"line":{},"source":{},"place":{},"action":{},"proxy":{}}})",
+        i ? "," : "", s.cta[0], s.cta[1], s.cta[2], s.warp, s.lane, s.line, quoted(s.source), quoted(s.place),
         quoted(s.action), quoted(s.proxy));
   }
   return json + fmt::format(R"(],"missing":{},"remedy":{}}})", quoted(f.missing), quoted(r.remedy));

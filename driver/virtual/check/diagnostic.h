@@ -32,10 +32,11 @@ struct Site {
   std::array<uint32_t, 3> cta{};
   int warp = -1, lane = -1;  // -1: not one in particular
   std::string thread;        // "(x,y,z)" of the lane
-  uint32_t line = 0;         // of the PTX text
+  uint32_t line = 0;         // of the PTX text; Program::show_line fills these three
   std::string source;        // that line
-  std::string action;        // "writes 16 bytes of shared memory at 0x1400", "waits for phase 3 of ..."
-  std::string_view proxy;    // "generic", "async", "tensormap", "" where there is none
+  std::string place;       // "kernel.cu:42" that it was compiled from (.loc), "" where the text does not tell
+  std::string action;      // "writes 16 bytes of shared memory at 0x1400", "waits for phase 3 of ..."
+  std::string_view proxy;  // "generic", "async", "tensormap", "" where there is none
 };
 
 struct Finding {

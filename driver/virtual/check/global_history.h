@@ -48,8 +48,17 @@ class GlobalHistory {
     Scope scope = Scope::cta;
     std::shared_ptr<const Clock> clock;
   };
-  std::vector<Publication>& published(uint64_t address) { return published_[address]; }
-  const std::vector<Publication>* find_published(uint64_t address) const {
+  struct Published {
+    uint64_t version = 0;  // another after each change, at whatever address
+    std::vector<Publication> all;
+  };
+  // To be changed.
+  std::vector<Publication>& published(uint64_t address) {
+    Published& p = published_[address];
+    p.version = ++versions_;
+    return p.all;
+  }
+  const Published* find_published(uint64_t address) const {
     const auto it = published_.find(address);
     return it == published_.end() ? nullptr : &it->second;
   }
@@ -80,7 +89,8 @@ class GlobalHistory {
   uint32_t running_ = 0;
   uint64_t time_ = 0;
   uint32_t clusters_ = 0;
-  std::unordered_map<uint64_t, std::vector<Publication>> published_;
+  std::unordered_map<uint64_t, Published> published_;
+  uint64_t versions_ = 0;
 };
 
 }  // namespace ptxops::virt

@@ -241,7 +241,7 @@ bool Judgement::report(const History& history, const std::string& where) {
   earlier.action = action_of(r, where) + " before";
   earlier.cta = r.cta_id;
   if (r.grid == own.grid) {
-    earlier.source = checker.grid().desc.program->source_line(r.line);
+    checker.grid().desc.program->show_line(earlier, r.line);
   } else {
     earlier.action += " (in another grid)";
   }

@@ -25,13 +25,17 @@ void advance(WarpOrder& o) {
   ++o.sub;
 }
 
+Arrival arrival_of(const Warp& w, const Op& op) {
+  return {{w.cta->id.x, w.cta->id.y, w.cta->id.z}, w.id, op.line, 0, {}};
+}
+
 // One of each line, the latest first.
 void note_arrival(std::vector<Arrival>& all, const Warp& w, const Op& op) {
   constexpr size_t kMost = 4;
   if (!all.empty() && all.front().line == op.line) return;
   std::erase_if(all, [&](const Arrival& a) { return a.line == op.line; });
   if (all.size() == kMost) all.pop_back();
-  all.insert(all.begin(), Arrival{{w.cta->id.x, w.cta->id.y, w.cta->id.z}, w.id, op.line, 0, {}});
+  all.insert(all.begin(), arrival_of(w, op));
 }
 
 }  // namespace
@@ -285,9 +289,13 @@ bool Checker::observe(Warp& w, const Op& op, uint32_t lanes, const LaneAccess& a
     const int lane = std::countr_zero(rest);
     if (at.host[lane] == previous) continue;
     previous = at.host[lane];
-    const auto* publications = g.find_published(reinterpret_cast<uint64_t>(previous));
-    if (!publications) continue;
-    for (const auto& p : *publications) {
+    const uint64_t address = reinterpret_cast<uint64_t>(previous);
+    const GlobalHistory::Published* published = g.find_published(address);
+    if (!published) continue;
+    const WarpOrder::Poll poll{address, published->version, lanes, access.scope, acquires};
+    if (poll == o.poll) continue;
+    o.poll = poll;
+    for (const auto& p : published->all) {
       const Scope scope = std::min(p.scope, access.scope);
       if (!includes(scope, p.cluster, p.cta, p.device, w)) {
         if (p.cluster == number_)
@@ -390,8 +398,7 @@ Site Checker::site_of_arrival(const Arrival& a, const char* action) const {
   Site s;
   s.cta = a.cta_id;
   s.warp = static_cast<int>(a.warp);
-  s.line = a.line;
-  s.source = grid_.desc.program->source_line(a.line);
+  grid_.desc.program->show_line(s, a.line);
   s.action = action;
   return s;
 }
@@ -437,8 +444,7 @@ bool Checker::mbarrier_use(Warp& w, const Op& op, int lane, Cta& target, uint32_
     init.cta = {target.id.x, target.id.y, target.id.z};
     init.warp = m.init.warp;
     init.lane = static_cast<int>(m.init_lane);
-    init.line = m.init.line;
-    init.source = grid_.desc.program->source_line(init.line);
+    grid_.desc.program->show_line(init, m.init.line);
     init.action = "initialises it";
     f.site_count = 2;
     f.missing =
@@ -453,58 +459,38 @@ bool Checker::mbarrier_use(Warp& w, const Op& op, int lane, Cta& target, uint32_
   return true;
 }
 
-// Before an arrival in `phase`: somebody has observed that the phase before was complete. `ordered`: and the
-// arriving thread is behind that, not just later this time. That is not asked where knowledge may come
-// without being published: through copies that the observer issued, to other CTAs or with arrivals of their
-// own.
-bool Checker::phase_known(Warp& w, const Op& op, int lane, Cta& target, uint32_t offset, uint64_t phase,
-                          bool ordered) {
-  if (phase == 0 || !reported(Diagnostic::B7)) return true;
+void Checker::report_unobserved(Diagnostic id, const std::string& event, Cta& target, uint32_t offset,
+                                uint64_t phase, Site site) {
   const MbarrierOrder& m = mbarrier(target, offset);
-  const WarpOrder& o = *w.order;
-  const bool observed = phase <= m.observed;
-  const auto knows = [&](const MbarrierOrder::Observer& by) {
-    if (by.agent == o.agent) return true;
-    const auto covers = [&](const Clock& c) {
-      const Component* k = c.seen.find(by.agent);
-      return k && (by.at.sync < k->sync ||
-                   (by.at.sync == k->sync && by.at.sub <= k->sub && (k->mask & by.at.mask)));
-    };
-    if (covers(o.clock)) return true;
-    return std::any_of(o.parts.begin(), o.parts.end(),
-                       [&](const auto& p) { return (lane < 0 || (p.lanes >> lane & 1)) && covers(p.clock); });
-  };
-  if (observed &&
-      (!ordered || phase < m.observed || std::any_of(m.observers.begin(), m.observers.end(), knows)))
-    return true;
-  const auto arrives_by_copies = [](const auto& other) { return other->cp_sealed != 0; };
-  if (observed && (cluster_.ctas.size() > 1 || std::any_of(warps_.begin(), warps_.end(), arrives_by_copies)))
-    return true;
   Finding f;
-  f.id = Diagnostic::B7;
+  f.id = id;
   f.kernel = grid_.kernel().name;
-  f.what = fmt::format(
-      "arrival in phase {} of the mbarrier at {:#x} of CTA rank {}; {} that phase {} was "
-      "complete",
-      phase, offset, target.rank,
-      observed ? "nothing orders it behind those who observed" : "nobody observed", phase - 1);
-  f.sites[0] = site_of(w, op, lane, "arrives", "generic");
+  f.what =
+      fmt::format("{} of the mbarrier at {:#x} of CTA rank {}; nobody observed that phase {} was complete",
+                  event, offset, target.rank, phase - 1);
+  f.missing =
+      fmt::format("a successful test_wait or try_wait of phase {} before line {}", phase - 1, site.line);
+  f.sites[0] = std::move(site);
   f.site_count = 1;
   // Either the wait is missing, or an arrival too many completed the phase.
   for (const Arrival& a : m.completing) {
     f.what += fmt::format("; warp {} arrived in phase {} at line {}", a.warp, phase - 1, a.line);
     if (f.site_count == 1) f.sites[f.site_count++] = site_of_arrival(a, "arrived in the phase before");
   }
-  f.missing =
-      fmt::format("a successful test_wait or try_wait of phase {} before line {}", phase - 1, op.line);
   grid_.record(Fault(std::move(f)));
-  return false;
 }
 
 bool Checker::mbarrier_arrive(Warp& w, const Op& op, int lane, Cta& target, uint32_t offset, bool relaxed,
                               uint64_t phase) {
   MbarrierOrder& m = mbarrier(target, offset);
-  if (!phase_known(w, op, lane, target, offset, phase, &target == w.cta && !relaxed)) return false;
+  if (phase > m.observed && !m.early) {
+    m.early = arrival_of(w, op);
+    if (reported(Diagnostic::B7P)) {
+      report_unobserved(Diagnostic::B7P, fmt::format("arrival in phase {}", phase), target, offset, phase,
+                        site_of(w, op, lane, "arrives", "generic"));
+      return false;
+    }
+  }
   note_arrival(m.arrivals, w, op);
   const uint32_t lanes = lane < 0 ? w.live() : 1u << lane;
   if (relaxed) {
@@ -526,8 +512,34 @@ void Checker::mbarrier_copy_issued(Warp& w, const Op& op, Cta& target, uint32_t 
   }
 }
 
-void Checker::mbarrier_completed(Cta& target, uint32_t offset, uint64_t phase) {
+// Is one of the arrivals of `phase` behind somebody who observed that the phase before was complete, not just
+// later this time? That is not asked where knowledge may come without being published: through copies that
+// the observer issued, to other CTAs or with arrivals of their own, and through relaxed arrivals.
+bool Checker::behind_observers(const MbarrierOrder& m, uint64_t phase) const {
+  if (phase == 0 || phase < m.observed || cluster_.ctas.size() > 1 || !m.relaxed_arriving.empty())
+    return true;
+  const auto by_copies = [](const auto& o) { return o->cp_sealed != 0; };
+  if (std::any_of(warps_.begin(), warps_.end(), by_copies)) return true;
+  return std::any_of(m.observers.begin(), m.observers.end(), [&](const MbarrierOrder::Observer& by) {
+    const Component* k = m.arriving.seen.find(by.agent);
+    return k &&
+           (by.at.sync < k->sync || (by.at.sync == k->sync && by.at.sub <= k->sub && (k->mask & by.at.mask)));
+  });
+}
+
+bool Checker::mbarrier_completed(Warp& w, const Op& op, int lane, Cta& target, uint32_t offset,
+                                 uint64_t phase) {
   MbarrierOrder& m = mbarrier(target, offset);
+  const bool observed = phase <= m.observed;
+  if ((!observed || !behind_observers(m, phase)) && reported(Diagnostic::B7)) {
+    report_unobserved(
+        Diagnostic::B7,
+        fmt::format("completion of phase {}{}", phase, observed ? ", in another schedule," : ""), target,
+        offset, phase,
+        m.early ? site_of_arrival(*m.early, "arrives") : site_of(w, op, lane, "arrives", "generic"));
+    return false;
+  }
+  m.early.reset();
   m.arriving.seen.raise(m.agent, {static_cast<uint32_t>(phase + 1), 0, 0});
   std::swap(m.completed, m.arriving);
   std::swap(m.relaxed_completed, m.relaxed_arriving);
@@ -535,6 +547,7 @@ void Checker::mbarrier_completed(Cta& target, uint32_t offset, uint64_t phase) {
   m.arrivals.clear();
   m.arriving = Clock{};
   m.relaxed_arriving.clear();
+  return true;
 }
 
 bool Checker::mbarrier_observed(Warp& w, const Op& op, uint32_t lanes, uint32_t offset, bool relaxed,
@@ -577,13 +590,11 @@ bool Checker::mbarrier_observed(Warp& w, const Op& op, uint32_t lanes, uint32_t 
   return true;
 }
 
-bool Checker::mbarrier_cp_async(Warp& w, const Op& op, int lane, Cta& target, uint32_t offset,
-                                uint32_t number, uint64_t phase) {
-  if (!phase_known(w, op, lane, target, offset, phase, false)) return false;
+void Checker::mbarrier_cp_async(Warp& w, const Op& op, int lane, Cta& target, uint32_t offset,
+                                uint32_t number) {
   MbarrierOrder& m = mbarrier(target, offset);
   note_arrival(m.arrivals, w, op);
   if (number) m.arriving.seen.raise(cp_async_agent(w), {number - 1, 0, 1u << lane});
-  return true;
 }
 
 // ---- Groups
@@ -733,8 +744,7 @@ bool Checker::cta_exit(Warp& last, const Op& op) {
       Site& load = f.sites[f.site_count++];
       load.cta = {cta.id.x, cta.id.y, cta.id.z};
       load.warp = static_cast<int>(m.load_warp);
-      load.line = m.load_line;
-      load.source = grid_.desc.program->source_line(m.load_line);
+      grid_.desc.program->show_line(load, m.load_line);
       load.action = "issues the latest copy";
       load.proxy = "async";
       grid_.record(Fault(std::move(f)));
@@ -768,8 +778,7 @@ bool Checker::cta_exit(Warp& last, const Op& op) {
       visitor.cta = r.cta_id;
       visitor.warp = r.warp;
       visitor.lane = static_cast<int>(lane);
-      visitor.line = r.line;
-      visitor.source = grid_.desc.program->source_line(r.line);
+      grid_.desc.program->show_line(visitor, r.line);
       visitor.action = action_of(r, "the exiting CTA's shared memory");
       visitor.proxy = "generic";
       grid_.record(Fault(std::move(f)));

@@ -29,8 +29,10 @@ inline std::string describe_rendezvous(const Split& split) {
   return text;
 }
 
+// The text leaves undefined what a lane outside its mask reads. Where the policy has C4 switched off, it
+// takes part: on hardware the mask says who must converge first, not who exchanges.
 inline Step check_members(Warp& w, const Op& op, uint32_t lanes, uint32_t members) {
-  if (const uint32_t outside = lanes & ~members)
+  if (const uint32_t outside = lanes & ~members; outside && reported(Diagnostic::C4))
     return w.fault(
         op, std::countr_zero(outside), Diagnostic::C4,
         fmt::format("executing lanes 0x{:08x} are not in the member mask 0x{:08x}", outside, members));
@@ -61,11 +63,12 @@ template <class Rule>
       return Step::fault;
   bool sleeps = false;
   for (uint32_t rest = lanes; rest;) {
-    const uint32_t members = masks[std::countr_zero(rest)];
+    const uint32_t mask = masks[std::countr_zero(rest)];
     uint32_t group = 0;
     for (uint32_t m = rest; m; m &= m - 1)
-      if (masks[std::countr_zero(m)] == members) group |= 1u << std::countr_zero(m);
+      if (masks[std::countr_zero(m)] == mask) group |= 1u << std::countr_zero(m);
     rest &= ~group;
+    const uint32_t members = mask | group;
     size_t index = 0;
     while (index < w.rendezvous.size() &&
            (w.rendezvous[index].kind != &collective<Rule> || w.rendezvous[index].members != members))

@@ -18,6 +18,18 @@ bool ends_thread(const isa::Instruction& in) {
   return (root == "ret" || root == "exit") && in.guard < 0;
 }
 
+// Nothing but the end follows: lanes that get there leave at once, as exited lanes collectives do not wait
+// for them. (ptxas makes such a branch an exit.)
+bool only_ends(const isa::Function& f, uint32_t i) {
+  for (size_t hops = 0; hops < f.instructions.size() && i < f.instructions.size(); ++hops) {
+    const isa::Instruction& in = f.instructions[i];
+    if (ends_thread(in)) return true;
+    if (in.row().root != "bra" || in.guard >= 0) return false;
+    i = f.labels[in.operands[0].index].instruction;
+  }
+  return i == f.instructions.size();
+}
+
 void targets_of(const isa::Function& f, const isa::Instruction& in, std::vector<uint32_t>& out) {
   for (const isa::Operand& o : in.operands) {
     if (o.kind == isa::OperandKind::label) out.push_back(f.labels[o.index].instruction);
@@ -115,7 +127,7 @@ ControlFlow analyze(const isa::Function& f) {
     }
     if (!is_branch(in)) continue;
     const uint32_t d = dominator[block_of[i]];
-    const bool inside = d != UINT32_MAX && d != exit;
+    const bool inside = d != UINT32_MAX && d != exit && !only_ends(f, start[d]);
     flow.meet[i] = inside ? int64_t{start[d]} : -1;
     if (inside && (in.guard >= 0 || in.row().root == "brx")) flow.is_meet[start[d]] = true;
   }

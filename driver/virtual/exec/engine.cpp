@@ -1,11 +1,11 @@
 #include "driver/virtual/exec/engine.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
 #include <condition_variable>
-#include <cstdlib>
 #include <cstring>
 #include <numeric>
 #include <thread>
@@ -13,6 +13,7 @@
 
 #include "driver/virtual/check/global_history.h"
 #include "driver/virtual/exec/control.h"
+#include "driver/virtual/exec/environment.h"
 #include "driver/virtual/exec/system_call.h"
 #include "driver/virtual/memory/memory.h"
 #include "driver/virtual/time/model.h"
@@ -25,17 +26,13 @@ constexpr size_t kGridWorkspace = 64;  // bytes
 constexpr uint64_t kMaxClusters = uint64_t{1} << 26;
 
 unsigned worker_count() {
-  if (const char* text = std::getenv("PTXOPS_VIRTUAL_THREADS")) {
-    const int n = std::atoi(text);
-    if (n >= 1 && n <= 256) return static_cast<unsigned>(n);
-  }
-  return std::max(1u, std::thread::hardware_concurrency());
+  const int cores = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+  return static_cast<unsigned>(number_from_environment("PTXOPS_VIRTUAL_THREADS", 1, 256, cores));
 }
 
 // Wall-clock seconds for which every cluster of a grid may do nothing but spin; 0 = for ever.
 double spin_limit_seconds() {
-  const char* text = std::getenv("PTXOPS_VIRTUAL_SPIN_LIMIT");
-  return text ? std::atof(text) : 30;
+  return number_from_environment("PTXOPS_VIRTUAL_SPIN_LIMIT", 0.0, 1e9, 30.0);
 }
 
 using Now = std::chrono::steady_clock;
@@ -55,6 +52,7 @@ struct Engine::Impl {
   bool stop = false;
   std::vector<std::thread> workers;
   double spin_limit = spin_limit_seconds();
+  const pid_t process = getpid();
 
   void run();
   void finish(std::unique_lock<std::mutex>& lock, const std::shared_ptr<Active>& active);
@@ -180,11 +178,19 @@ Engine& Engine::get() {
   return engine;
 }
 
+void Engine::check_environment() {
+  worker_count(), spin_limit_seconds();
+}
+
 Engine::Engine() : impl_(std::make_unique<Impl>()) {
   for (unsigned i = 0; i < worker_count(); ++i) impl_->workers.emplace_back([this] { impl_->run(); });
 }
 
 Engine::~Engine() {
+  if (getpid() != impl_->process) {  // forked: the workers are not here, and nothing can be waited for
+    static_cast<void>(impl_.release());
+    return;
+  }
   {
     std::lock_guard lock(impl_->mutex);
     impl_->stop = true;

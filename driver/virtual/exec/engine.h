@@ -12,6 +12,8 @@ class Engine {
  public:
   // One pool for the process; PTXOPS_VIRTUAL_THREADS workers (default: one a core).
   static Engine& get();
+  // Throws where a variable that get() reads is malformed.
+  static void check_environment();
 
   // Starts a grid. The launch must have been checked (launch.cpp of the API). `done` is called exactly once,
   // from a worker thread, without locks held; it may submit further grids.

@@ -42,6 +42,7 @@ FaultKind kind_of(Diagnostic id) {
     case B6:
     case B6P:
     case B7:
+    case B7P:
     case B10:
     case C1:
     case C2:
@@ -64,8 +65,7 @@ Site site_of(const Warp& w, const Op& op, int lane, std::string action, std::str
   s.cta = {w.cta->id.x, w.cta->id.y, w.cta->id.z};
   s.warp = static_cast<int>(w.id);
   s.lane = lane;
-  s.line = op.line;
-  s.source = grid.desc.program->source_line(op.line);
+  grid.desc.program->show_line(s, op.line);
   s.action = std::move(action);
   s.proxy = proxy;
   if (lane >= 0) {

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <set>
 
+#include "driver/virtual/check/diagnostic.h"
 #include "driver/virtual/exec/function_decoder.h"
 #include "driver/virtual/exec/machine.h"
 #include "driver/virtual/memory/memory.h"
@@ -41,15 +42,23 @@ uint32_t threads_of(const isa::Function& f) {
   return static_cast<uint32_t>(threads);
 }
 
-// Registers a thread of a kernel gets: what the directives allow, since ptxas' own choice is not known here.
-// Like ptxas, ignores directives that are out of range.
-uint32_t registers_of(const isa::Function& f, uint32_t max_threads) {
+// Registers that the directives allow a thread of a kernel. Like ptxas, ignores those that are out of range.
+uint32_t allowed_registers(const isa::Function& f, uint32_t max_threads) {
   if (f.maxnreg && f.maxnreg <= 255) return f.maxnreg;
   const bool bounded = f.maxntid.present() || f.reqntid.present();
   if (!bounded) return 64;
   const bool fits = uint64_t{max_threads} * f.minnctapersm <= kMaxThreadsPerSm;
   const uint32_t ctas = fits ? std::max(1u, f.minnctapersm) : 1;
   return std::min(255u, 65536u / (max_threads * ctas) / 8 * 8);
+}
+
+// The largest count that `f` asks for by setmaxnreg.inc, 0 without one.
+uint32_t largest_request(const isa::Function& f) {
+  uint64_t most = 0;
+  for (const isa::Instruction& in : f.instructions)
+    if (in.id() == isa::Id::setmaxnreg && in.has("inc"))
+      most = std::max(most, in.operands[0].immediate(isa::Type::u32));
+  return static_cast<uint32_t>(most);
 }
 
 }  // namespace
@@ -144,20 +153,24 @@ bool Program::make_kernel(const isa::Function& f, std::string& log) {
   kernel->reqntid = f.reqntid;
   kernel->reqnctapercluster = f.reqnctapercluster;
   kernel->max_threads = threads_of(f);
-  kernel->registers = registers_of(f, kernel->max_threads);
   kernel->local_bytes = kernel->code->local_bytes;
 
-  // Shared variables that this kernel or a function it may call names, in module order.
+  // Shared variables that this kernel or a function it may call names, in module order; their setmaxnreg.
   std::set<const isa::Function*> reached;
   std::vector<const isa::Function*> work{&f};
   std::vector<const isa::Variable*> used;
+  uint32_t request = 0;
   while (!work.empty()) {
     const isa::Function* g = work.back();
     work.pop_back();
     if (g->alias_of) g = g->alias_of;
     if (!reached.insert(g).second) continue;
     for (const isa::Instruction& in : g->instructions) collect_shared(in.operands, used, work);
+    request = std::max(request, largest_request(*g));
   }
+  // A launch gets no more than it will ever ask for: so ptxas allocates, and setmaxnreg.inc may only go up.
+  const uint32_t allowed = allowed_registers(f, kernel->max_threads);
+  kernel->registers = request ? std::min(allowed, request) : allowed;
   std::sort(used.begin(), used.end(),
             [](const isa::Variable* a, const isa::Variable* b) { return a->line < b->line; });
   used.erase(std::unique(used.begin(), used.end()), used.end());
@@ -211,6 +224,12 @@ const Code* Program::code_at(uint64_t address) const {
   for (const auto& code : code_)
     if (reinterpret_cast<uint64_t>(code.get()) == address) return code.get();
   return nullptr;
+}
+
+void Program::show_line(Site& site, uint32_t line) const {
+  site.line = line;
+  site.source = module_.source_line(line);
+  site.place = module_.source_place(line);
 }
 
 }  // namespace ptxops::virt

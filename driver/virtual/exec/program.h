@@ -16,6 +16,7 @@
 namespace ptxops::virt {
 
 class Memory;
+struct Site;
 struct Effects;
 struct Warp;
 class Program;
@@ -91,6 +92,7 @@ class Program {
   const Code* code_of(const isa::Function& function) const;  // nullptr: declared only
   const Code* code_at(uint64_t address) const;               // by function address; nullptr: not one of ours
   std::string_view source_line(uint32_t line) const { return module_.source_line(line); }
+  void show_line(Site& site, uint32_t line) const;  // of the PTX text
 
  private:
   friend class FunctionDecoder;

@@ -114,6 +114,16 @@ std::string_view Module::source_line(uint32_t line) const {
   return first == rest.npos ? std::string_view{} : rest.substr(first, last - first + 1);
 }
 
+std::string Module::source_place(uint32_t line) const {
+  const auto behind = std::upper_bound(locations.begin(), locations.end(), line,
+                                       [](uint32_t n, const SourceLocation& l) { return n < l.at; });
+  if (behind == locations.begin()) return {};
+  const SourceLocation& l = behind[-1];
+  const auto file =
+      std::find_if(files.begin(), files.end(), [&](const SourceFile& f) { return f.number == l.file; });
+  return l.file && file != files.end() ? fmt::format("{}:{}", file->name, l.line) : std::string{};
+}
+
 std::string render(const std::vector<Diagnostic>& diagnostics) {
   std::string s;
   for (const Diagnostic& d : diagnostics) s += fmt::format("error   : line {}; {}\n", d.line, d.text);

@@ -233,7 +233,8 @@ struct SourceFile {
 };
 
 struct SourceLocation {
-  uint32_t file = 0, line = 0, column = 0;  // file is a SourceFile::number
+  uint32_t file = 0, line = 0, column = 0;  // file is a SourceFile::number, 0: none
+  uint32_t at = 0;                          // line of the PTX text from which on it holds
 };
 
 class Arena;
@@ -256,12 +257,14 @@ class Module {
   std::deque<Variable> variables;
   std::deque<Function> functions;
   std::vector<SourceFile> files;
-  std::vector<SourceLocation> locations;  // [0] is "none"
+  std::vector<SourceLocation> locations;  // [0] is "none"; in the order of the text
 
   const Function* find_function(std::string_view name) const;
   const Variable* find_variable(std::string_view name) const;
   // The text of line `line` (from 1), trimmed: for diagnostics and fault reports.
   std::string_view source_line(uint32_t line) const;
+  // "kernel.cu:42" that it was compiled from, by .file and .loc; "" where there are none.
+  std::string source_place(uint32_t line) const;
   std::string_view text() const;
 
  private:

@@ -221,6 +221,7 @@ void Parser::file() {
 void Parser::loc() {
   Token d = lexer_.take();
   SourceLocation l;
+  l.at = d.line;
   l.file = static_cast<uint32_t>(integer(".loc file", 0, INT32_MAX));
   l.line = static_cast<uint32_t>(integer(".loc line", 0, INT32_MAX));
   l.column = static_cast<uint32_t>(integer(".loc column", 0, INT32_MAX));
@@ -275,6 +276,7 @@ void Parser::function_item(Linkage linkage, bool is_entry) {
     throw TooManyErrors{};
   }
   location_ = 0;
+  module_.locations.push_back({.at = lexer_.peek().line});
   function_ = &module_.functions.emplace_back();
   function_->is_entry = is_entry;
   function_->linkage = linkage;

@@ -80,12 +80,18 @@ TEST(Selection, CudaNeverMeansTheVirtualDriver) {
 }
 
 TEST(Selection, PathsAndTheirErrors) {
-  EXPECT_THAT(run_child("PTXOPS_DRIVER=/no/such/driver.so"), HasSubstr("error=dlopen(/no/such/driver.so)"));
+  EXPECT_THAT(run_child("PTXOPS_DRIVER=/no/such/driver.so"), HasSubstr("dlopen(/no/such/driver.so)"));
+  EXPECT_THAT(
+      run_child("PTXOPS_DRIVER=Virtual"),
+      HasSubstr("error=PTXOPS_DRIVER=Virtual: CUDA_ERROR_FILE_NOT_FOUND: expected auto, cuda, virtual or"));
+  EXPECT_THAT(run_child("PTXOPS_DRIVER=virtual PTXOPS_VIRTUAL_SMS=many"),
+              HasSubstr("PTXOPS_VIRTUAL_SMS: expected an integer 1..144, got \"many\""));
   EXPECT_THAT(run_child("PTXOPS_DRIVER=libm.so.6"), HasSubstr("exports no cuGetProcAddress"));
   EXPECT_THAT(run_child("PTXOPS_DRIVER=virtual PTXOPS_VIRTUAL_DRIVER=/no/such.so"),
               HasSubstr("no file /no/such.so"));
-  if (const char* file = std::getenv("PTXOPS_VIRTUAL_DRIVER"))
+  if (const char* file = std::getenv("PTXOPS_VIRTUAL_DRIVER")) {
     EXPECT_THAT(run_child(std::string("PTXOPS_DRIVER=") + file), HasSubstr("virtual=1"));
+  }
 }
 
 }  // namespace

@@ -1,4 +1,5 @@
 #include "driver/jit/cache.h"
+#include "driver/jit/build.h"
 
 #include <fmt/format.h>
 #include <gmock/gmock.h>
@@ -213,6 +214,15 @@ TEST_F(CacheTest, Environment) {
     EXPECT_EQ(Cache::from_environment().directory(), "/h/.cache/ptxops");
     const ScopedEnv no_home("HOME", "");
     EXPECT_FALSE(Cache::from_environment().enabled());
+  }
+  {
+    const ScopedEnv typo("PTXOPS_CACHE", "0");
+    try {
+      Cache::from_environment();
+      FAIL() << "a typo would leave the cache on";
+    } catch (const BuildError& e) {
+      EXPECT_STREQ(e.what(), "PTXOPS_CACHE: expected off, or to be unset, got \"0\"");
+    }
   }
   const ScopedEnv off("PTXOPS_CACHE", "off");
   const Cache cache = Cache::from_environment();

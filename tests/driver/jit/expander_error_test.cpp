@@ -1,6 +1,7 @@
 // Every error of the text layer: message, line, and how it was reached. Bodies start at line 2 of k.ptx.
 #include <vector>
 
+#include "driver/jit/build.h"
 #include "tests/driver/jit/template_fixture.h"
 
 namespace ptxops::jit {
@@ -116,6 +117,13 @@ TEST_F(ExpandError, TheKernelDirectiveComesFirst) {
   } catch (const TemplateError& e) {
     EXPECT_EQ(e.file(), "no/such.ptx");
     EXPECT_EQ(e.message(), "no such file below ptx/ (PTXOPS_PTX_DIR reads them from disk)");
+  }
+  const ScopedEnv nowhere("PTXOPS_PTX_DIR", "/no/such/folder");
+  try {
+    parse_template("k.ptx");
+    FAIL();
+  } catch (const BuildError& e) {
+    EXPECT_STREQ(e.what(), "PTXOPS_PTX_DIR: expected a folder of kernels, got /no/such/folder");
   }
 }
 

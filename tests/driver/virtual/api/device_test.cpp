@@ -35,9 +35,10 @@ TEST(Device, EveryListedAttributeIsAnswered) {
 #define PTXOPS_ENUM(type) \
   {                       \
     [[maybe_unused]] const char* group = #type;
-#define PTXOPS_VALUE(name, value)                \
-  if (!std::strcmp(group, "CUdevice_attribute")) \
-    EXPECT_NE(attribute(static_cast<CUdevice_attribute>(value)), -12345) << #name;
+#define PTXOPS_VALUE(name, value)                                                  \
+  if (!std::strcmp(group, "CUdevice_attribute")) {                                 \
+    EXPECT_NE(attribute(static_cast<CUdevice_attribute>(value)), -12345) << #name; \
+  }
 #define PTXOPS_END(type) }
 #include "driver/abi/enums.def"
 #undef PTXOPS_ENUM
@@ -131,6 +132,14 @@ TEST(Device, BadEnvironmentIsNamed) {
   EXPECT_NE(r.output.find("PTXOPS_VIRTUAL_PROFILE: expected one of h800-sxm"), std::string::npos) << r.output;
   r = run_child("PTXOPS_VIRTUAL_DEVICES=many", "*BadEnvironment");
   EXPECT_NE(r.output.find("PTXOPS_VIRTUAL_DEVICES: expected an integer 1..32, got \"many\""),
+            std::string::npos)
+      << r.output;
+  r = run_child("PTXOPS_VIRTUAL_THREADS=lots", "*BadEnvironment");
+  EXPECT_NE(r.output.find("PTXOPS_VIRTUAL_THREADS: expected an integer 1..256, got \"lots\""),
+            std::string::npos)
+      << r.output;
+  r = run_child("PTXOPS_VIRTUAL_SPIN_LIMIT=30s", "*BadEnvironment");
+  EXPECT_NE(r.output.find("PTXOPS_VIRTUAL_SPIN_LIMIT: expected a number 0..1000000000, got \"30s\""),
             std::string::npos)
       << r.output;
 }

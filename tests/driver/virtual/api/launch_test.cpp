@@ -1,4 +1,6 @@
 // Launches: results, every refusal, occupancy, and what a fault does to its context.
+#include <sys/wait.h>
+
 #include <functional>
 #include <numeric>
 #include <random>
@@ -154,6 +156,29 @@ TEST_F(Launches, ComputeInStreamOrder) {
   float ms = 0;
   ASSERT_CUDA(cuda().cuEventElapsedTime(&ms, before, after));
   EXPECT_GT(ms, 0);
+}
+
+// As CUDA: a child has the memory of its parent but none of its threads, and waiting for those would be for
+// ever, at its end too.
+TEST_F(Launches, ForkedChildIsRefusedAndEnds) {
+  ASSERT_CUDA(launch("bounded", {}));
+  ASSERT_CUDA(cuda().cuCtxSynchronize());
+  const pid_t child = fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) {
+    alarm(20);
+    const char* name = nullptr;
+    const bool right = cuda().cuCtxSynchronize() == CUDA_ERROR_NOT_INITIALIZED &&
+                       cuda().report().find("forked") != std::string::npos &&
+                       cuda().cuInit(0) == CUDA_ERROR_NOT_INITIALIZED &&
+                       cuda().cuGetErrorName(CUDA_ERROR_NOT_INITIALIZED, &name) == CUDA_SUCCESS;
+    std::exit(right ? 0 : 1);
+  }
+  int status = -1;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << status;
+  EXPECT_CUDA(launch("bounded", {}));
+  EXPECT_CUDA(cuda().cuCtxSynchronize());
 }
 
 TEST_F(Launches, ParametersInOneBuffer) {

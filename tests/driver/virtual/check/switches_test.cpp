@@ -46,6 +46,7 @@ std::string last_finding() {
 constexpr const char* kKernels = R"(.version 8.0
 .target sm_90a
 .address_size 64
+.file 1 "race.cu"
 .global .align 4 .u32 next;
 .visible .entry tickets(.param .u64 out)
 {
@@ -71,6 +72,7 @@ constexpr const char* kKernels = R"(.version 8.0
   .shared .align 4 .b32 word;
   mov.u32 t, %tid.x;
   shr.u32 t, t, 5;
+  .loc 1 7 3
   st.shared.u32 [word], t;	// a "quote", a back\slash, a tab, UTF-8: ü
   ret;
 }
@@ -214,7 +216,8 @@ TEST_F(Switches, NullIsTheEnvironmentsLevel) {
 }
 
 const std::set<std::string> kFields = {"id", "slug", "title", "what", "kernel", "sites", "missing", "remedy"};
-const std::set<std::string> kSiteFields = {"cta", "warp", "lane", "line", "source", "action", "proxy"};
+const std::set<std::string> kSiteFields = {"cta",    "warp",  "lane",   "line",
+                                           "source", "place", "action", "proxy"};
 
 template <class Map>
 std::set<std::string> names(const Map& map) {
@@ -236,7 +239,7 @@ void expect_finding(const Json& f) {
     ASSERT_EQ(s["cta"].kind, Json::Kind::array);
     EXPECT_EQ(s["cta"].items.size(), 3u);
     for (const char* name : {"warp", "lane", "line"}) EXPECT_EQ(s[name].kind, Json::Kind::number) << name;
-    for (const char* name : {"source", "action", "proxy"})
+    for (const char* name : {"source", "place", "action", "proxy"})
       EXPECT_EQ(s[name].kind, Json::Kind::string) << name;
   }
 }
@@ -257,9 +260,13 @@ TEST_F(Switches, LastFindingIsJson) {
   for (const Json& s : f["sites"].items) {
     EXPECT_NE(s["source"].text.find("st.shared.u32 [word], t;"), std::string::npos) << s["source"].text;
     EXPECT_EQ(s["line"].number, line);
+    EXPECT_EQ(s["place"].text, "race.cu:7");
     EXPECT_EQ(s["proxy"].text, "generic");
   }
   EXPECT_NE(f["sites"].items[0]["warp"].number, f["sites"].items[1]["warp"].number);
+  EXPECT_NE(cuda().report().find(fmt::format("\n    line {} (race.cu:7): st.shared.u32", line)),
+            std::string::npos)
+      << cuda().report();
 
   // Of a comment in Latin-1 too, which no JSON may hold as it is.
   std::string latin = kKernels;
@@ -314,7 +321,8 @@ TEST_F(Switches, FindingsAreAppendedAsJson) {
   EXPECT_NE(refused.output.find("PTXOPS_CHECK_JSON: cannot append to /no/such/folder/f"), std::string::npos);
 }
 
-// Prints what is reported of a race (M1, an error) and of a read before a refill (P6, pedantic).
+// Prints what is reported of a race (M1, an error), of a read before a refill (P6, pedantic), and of two
+// errors that the executor itself raises: a second arrival at a barrier (C2), a lane outside its mask (C4).
 TEST(DISABLED_SwitchesChild, Policy) {
   if (test::raw_cuda().cuInit(0) != CUDA_SUCCESS) {
     std::printf("cuInit: %s\n", test::raw_cuda().report().c_str());
@@ -325,6 +333,12 @@ TEST(DISABLED_SwitchesChild, Policy) {
   const Outcome o = run_on_driver(p6, p6.expand(Variant::bad));
   EXPECT_TRUE(o.ran) << o.report;
   std::printf("P6 %s\n", o.code.empty() ? "silent" : "reported");
+  for (const char* name : {"C2-double-arrival", "C4-bad-member-mask"}) {
+    const Twin twin = read_twin(std::string(TWINS_FOLDER "/") + name + ".ptx");
+    const Outcome outcome = run_on_driver(twin, twin.expand(Variant::bad));
+    std::printf("%.2s %s\n", name,
+                !outcome.code.empty() ? outcome.code.c_str() : compare(twin, outcome).c_str());
+  }
 }
 
 class Policy : public ::testing::Test {
@@ -358,6 +372,16 @@ TEST_F(Policy, OverridesTheLevels) {
   expect("  P6 = error\t\r\n", "reported", "reported");
   expect("P6 = off", "reported", "silent", "PTXOPS_CHECK_PEDANTIC=1");
   expect("M1 = off\nM1 = error\n", "reported", "silent");
+}
+
+// The machine then goes on as hardware does: a second arrival counts as another warp's (and the warp that
+// comes last waits for ever), a lane outside the mask of its shuffle takes part.
+TEST_F(Policy, SwitchesOffWhatTheExecutorRaises) {
+  const std::string on = output(""), off = output("C2 = off\nC4 = off\n");
+  EXPECT_NE(on.find("C2 C2\n"), on.npos) << on;
+  EXPECT_NE(on.find("C4 C4\n"), on.npos) << on;
+  EXPECT_NE(off.find("C2 C13\n"), off.npos) << off;
+  EXPECT_NE(off.find("C4 \n"), off.npos) << off;
 }
 
 // At the first call, not when something is to be reported: a typing error must not read as silence.

@@ -217,6 +217,25 @@ TEST(Structure, DebugLines) {
   const auto& in = p.module.functions[0].instructions;
   EXPECT_EQ(p.module.locations[in[0].location].line, 7u);
   EXPECT_EQ(p.module.locations[in[1].location].line, 9u);
+  EXPECT_EQ(p.module.source_place(in[0].line), "kernel.cu:7");
+  EXPECT_EQ(p.module.source_place(in[1].line), "kernel.cu:9");
+}
+
+// A place holds until the next .loc or the end of its function.
+TEST(Structure, PlacesOfLines) {
+  Parsed p(
+      header() +
+      ".file 1 \"kernel.cu\"\n.file 2 \"tools.h\"\n.entry a() {\n.loc 1 7 3\nbar.sync 0;\nret;\n.loc 2 11 1\n"
+      "exit;\n}\n.entry b() {\nret;\n.loc 3 1 1\nexit;\n}\n");
+  ASSERT_TRUE(p.ok) << p.log();
+  const auto place = [&](int function, int i) {
+    return p.module.source_place(p.module.functions[function].instructions[i].line);
+  };
+  EXPECT_EQ(place(0, 0), "kernel.cu:7");
+  EXPECT_EQ(place(0, 1), "kernel.cu:7");
+  EXPECT_EQ(place(0, 2), "tools.h:11");
+  EXPECT_EQ(place(1, 0), "") << "the other function's";
+  EXPECT_EQ(place(1, 1), "") << "no such file";
 }
 
 TEST(Structure, ModulesMove) {
