@@ -79,10 +79,13 @@ struct Clock {
   VectorClock fenced_global;  // the same for global memory
   VectorClock
       fenced_gpu;  // and followed by a fence of gpu or system scope on the way: what a strong write publishes
+  VectorClock fenced_map;  // and followed by a release of fence.proxy.tensormap
   std::shared_ptr<const Foreign> foreign;
-  // Clocks that strong reads have seen published: a fence on the way acquires them.
+  std::shared_ptr<const Foreign> fenced_foreign;  // of these, what a generic-async proxy fence has followed
+  // Clocks that strong reads have seen published, and by whom: a fence on the way acquires them.
   struct Observed {
     uint32_t cluster;
+    int cta, device;
     std::shared_ptr<const Clock> clock;
     bool operator==(const Observed&) const = default;
   };
@@ -98,28 +101,34 @@ struct Clock {
     if (!o.fenced_shared.empty()) fenced_shared.join(o.fenced_shared);
     if (!o.fenced_global.empty()) fenced_global.join(o.fenced_global);
     if (!o.fenced_gpu.empty()) fenced_gpu.join(o.fenced_gpu);
+    if (!o.fenced_map.empty()) fenced_map.join(o.fenced_map);
     for (const Observed& x : o.observed) observe(x);
-    join_foreign(o.foreign);
+    join_foreign(foreign, o.foreign);
+    fence_foreign(o.fenced_foreign);
   }
   // Joins what cluster `number` has published. Who holds that very clock has joined what it knows of others,
   // too.
   void join_cluster(uint32_t number, const std::shared_ptr<const Clock>& clock) {
     if (of_cluster(number) == clock.get()) return;
-    join_foreign(std::make_shared<Foreign>(Foreign{{number, clock}}));
-    join_foreign(clock->foreign);
+    join_foreign(foreign, std::make_shared<Foreign>(Foreign{{number, clock}}));
+    join_foreign(foreign, clock->foreign);
+    fence_foreign(clock->fenced_foreign);
   }
-  const Clock* of_cluster(uint32_t number) const {
-    if (!foreign) return nullptr;
-    const auto at = std::lower_bound(foreign->begin(), foreign->end(), number,
+  // A proxy fence has followed `these`.
+  void fence_foreign(const std::shared_ptr<const Foreign>& these) { join_foreign(fenced_foreign, these); }
+  static const Clock* find(const std::shared_ptr<const Foreign>& all, uint32_t number) {
+    if (!all) return nullptr;
+    const auto at = std::lower_bound(all->begin(), all->end(), number,
                                      [](const auto& entry, uint32_t n) { return entry.first < n; });
-    return at != foreign->end() && at->first == number ? at->second.get() : nullptr;
+    return at != all->end() && at->first == number ? at->second.get() : nullptr;
   }
+  const Clock* of_cluster(uint32_t number) const { return find(foreign, number); }
 
  private:
   // Of another cluster: is all of `o` in this?
   bool knows(const Clock& o) const {
     return this == &o || (seen.includes(o.seen) && fenced_shared.includes(o.fenced_shared) &&
-                          fenced_global.includes(o.fenced_global));
+                          fenced_global.includes(o.fenced_global) && fenced_map.includes(o.fenced_map));
   }
   static bool knows(const Foreign& mine, const Foreign& theirs) {
     auto at = mine.begin();
@@ -131,36 +140,42 @@ struct Clock {
   }
   bool includes(const Clock& o) const {
     return knows(o) && fenced_gpu.includes(o.fenced_gpu) && (o.observed.empty() || o.observed == observed) &&
-           (!o.foreign || o.foreign == foreign || (foreign && knows(*foreign, *o.foreign)));
+           known(o.foreign, foreign) && known(o.fenced_foreign, fenced_foreign);
+  }
+  static bool known(const std::shared_ptr<const Foreign>& theirs,
+                    const std::shared_ptr<const Foreign>& mine) {
+    return !theirs || theirs == mine || (mine && knows(*mine, *theirs));
   }
 
-  void join_foreign(const std::shared_ptr<const Foreign>& theirs) {
-    if (!theirs || theirs == foreign) return;
-    if (!foreign) {
-      foreign = theirs;
+  static void join_foreign(std::shared_ptr<const Foreign>& mine,
+                           const std::shared_ptr<const Foreign>& theirs) {
+    if (!theirs || theirs == mine) return;
+    if (!mine) {
+      mine = theirs;
       return;
     }
-    if (knows(*foreign, *theirs)) return;
+    if (knows(*mine, *theirs)) return;
     auto merged = std::make_shared<Foreign>();
-    auto at = foreign->begin();
+    auto at = mine->begin();
     for (const auto& entry : *theirs) {
-      while (at != foreign->end() && at->first < entry.first) merged->push_back(*at++);
-      if (at == foreign->end() || at->first != entry.first || entry.second->knows(*at->second)) {
-        if (at != foreign->end() && at->first == entry.first) ++at;
+      while (at != mine->end() && at->first < entry.first) merged->push_back(*at++);
+      if (at == mine->end() || at->first != entry.first || entry.second->knows(*at->second)) {
+        if (at != mine->end() && at->first == entry.first) ++at;
         merged->push_back(entry);
         continue;
       }
       merged->push_back(*at++);
       if (merged->back().second->knows(*entry.second)) continue;
       auto both = std::make_shared<Clock>(*merged->back().second);
-      both->foreign = nullptr;
+      both->foreign = both->fenced_foreign = nullptr;
       both->seen.join(entry.second->seen);
       both->fenced_shared.join(entry.second->fenced_shared);
       both->fenced_global.join(entry.second->fenced_global);
+      both->fenced_map.join(entry.second->fenced_map);
       merged->back().second = std::move(both);
     }
-    merged->insert(merged->end(), at, foreign->end());
-    foreign = std::move(merged);
+    merged->insert(merged->end(), at, mine->end());
+    mine = std::move(merged);
   }
 
   // Long chains of relaxed atomics (histograms) observe without end: what one cluster published is then
@@ -170,7 +185,7 @@ struct Clock {
     std::vector<std::shared_ptr<Clock>> joined;  // the merged ones that are copies
     for (const Observed& x : observed) {
       size_t i = 0;
-      while (i < merged.size() && merged[i].cluster != x.cluster) ++i;
+      while (i < merged.size() && (merged[i].cluster != x.cluster || merged[i].cta != x.cta)) ++i;
       if (i == merged.size()) {
         merged.push_back(x);
         joined.push_back(nullptr);

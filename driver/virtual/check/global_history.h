@@ -22,11 +22,19 @@ class GlobalHistory {
   Cells cells(const Allocation& a);
 
   // Grids. A grid is before another when it had ended before the other began.
-  void begin(uint32_t grid);
+  void begin(uint32_t grid, uint32_t prerequisite);
   void end(uint32_t grid);
   bool before(uint32_t grid, uint32_t other) const;
-  // griddepcontrol.launch_dependents was executed: a dependent may start before the grid has ended.
-  void trigger(uint32_t grid) { grids_[grid].triggered = true; }
+  // griddepcontrol.launch_dependents was executed: a dependent may start before the grid has ended. `early`:
+  // by a thread that had not waited for the grid's own prerequisite.
+  void trigger(uint32_t grid, bool early) {
+    grids_[grid].triggered = true;
+    grids_[grid].triggered_early |= early;
+  }
+  void wait(uint32_t grid) { grids_[grid].waited = true; }
+  // Is grid `earlier` complete for a thread of a grid with this prerequisite? `waited`: the thread has
+  // executed griddepcontrol.wait.
+  bool before_dependent(uint32_t earlier, uint32_t prerequisite, bool waited) const;
   bool has_triggered(uint32_t grid) const {
     const auto it = grids_.find(grid);
     return it != grids_.end() && it->second.triggered;
@@ -74,7 +82,8 @@ class GlobalHistory {
   Cells last_;
   struct Span {
     uint64_t began = 0, ended = 0;  // ended 0: it runs
-    bool triggered = false;
+    uint32_t prerequisite = 0;      // may have run beside it
+    bool triggered = false, triggered_early = false, waited = false;
   };
   std::unordered_map<uint32_t, Span> grids_;
   uint32_t running_ = 0;
