@@ -255,6 +255,9 @@ bool Checker::generic(Warp& w, const Op& op, uint32_t lanes, const LaneAccess& a
   }
   Judgement j(*this, w, op, r, !global);
   j.record = o.record;
+  j.stored = access.stored;
+  j.at = &at;
+  j.lanes = lanes;
 
   if (at.contiguous) {
     const uint32_t total = access.size * kLanes;

@@ -125,6 +125,8 @@ struct MbarrierOrder {
   // current phase, if nobody had observed the one before.
   std::vector<Arrival> arrivals, completing;
   std::optional<Arrival> early;
+  // The threads that arrived in the current phase and in the one before: agent of the warp, lanes.
+  std::vector<std::pair<uint32_t, uint32_t>> arrived, arrived_before;
   uint32_t init_lane = 0;
 };
 

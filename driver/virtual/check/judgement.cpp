@@ -2,6 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <bit>
+#include <cstring>
+
 #include "driver/virtual/check/global_history.h"
 
 namespace ptxops::virt {
@@ -108,8 +111,22 @@ std::string action_of(const Record& r, const std::string& where) {
   return fmt::format("{} {} bytes of {}", actor_text(r), r.size, where);
 }
 
+// Does this st write, for all its lanes, what lies there since the write `r`?
+bool Judgement::repeats(const Record& r) const {
+  if (!stored || r.kind != AccessKind::store || r.actor != Actor::generic || r.size != own.size) return false;
+  for (uint32_t rest = lanes; rest; rest &= rest - 1) {
+    const uint32_t lane = static_cast<uint32_t>(std::countr_zero(rest));
+    const std::byte* there = at->contiguous ? at->host[0] + lane * own.size : at->host[lane];
+    for (uint32_t k = 0; k < stored->count; ++k)
+      if (std::memcmp(there + k * stored->size, stored->from[k] + lane * stored->stride, stored->size) != 0)
+        return false;
+  }
+  return true;
+}
+
 // Morally strong accesses may race.
 bool Judgement::compatible(const Record& r) const {
+  if (!r.strong && !own.strong) return !reported(Diagnostic::M1V) && repeats(r);
   if (!r.strong || !own.strong) return false;
   if (!includes(r.scope, r, own) || !includes(own.scope, r, own)) return false;
   return r.size == own.size || (r.kind == AccessKind::atomic && own.kind == AccessKind::atomic &&
@@ -219,6 +236,7 @@ Diagnostic Judgement::diagnose(const Record& r, uint32_t lane) const {
   const bool weak_before = r.kind == AccessKind::load && !r.strong && own.strong;
   if ((weak_load || weak_before) && is_polled(*w.split->frame->code, weak_load ? own.line : r.line))
     return M3;
+  if (repeats(r)) return M1V;
   return r.cluster == own.cluster && (r.agent == o.agent || r.agent == o.strong_agent) ? M1W : M1;
 }
 

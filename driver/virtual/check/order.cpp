@@ -29,6 +29,12 @@ Arrival arrival_of(const Warp& w, const Op& op) {
   return {{w.cta->id.x, w.cta->id.y, w.cta->id.z}, w.id, op.line, 0, {}};
 }
 
+uint32_t& lanes_of(std::vector<std::pair<uint32_t, uint32_t>>& threads, uint32_t agent) {
+  for (auto& [a, lanes] : threads)
+    if (a == agent) return lanes;
+  return threads.emplace_back(agent, 0).second;
+}
+
 // One of each line, the latest first.
 void note_arrival(std::vector<Arrival>& all, const Warp& w, const Op& op) {
   constexpr size_t kMost = 4;
@@ -483,16 +489,20 @@ void Checker::report_unobserved(Diagnostic id, const std::string& event, Cta& ta
 bool Checker::mbarrier_arrive(Warp& w, const Op& op, int lane, Cta& target, uint32_t offset, bool relaxed,
                               uint64_t phase) {
   MbarrierOrder& m = mbarrier(target, offset);
-  if (phase > m.observed && !m.early) {
-    m.early = arrival_of(w, op);
-    if (reported(Diagnostic::B7P)) {
-      report_unobserved(Diagnostic::B7P, fmt::format("arrival in phase {}", phase), target, offset, phase,
+  const uint32_t lanes = lane < 0 ? w.live() : 1u << lane;
+  if (phase > m.observed) {
+    // Who has arrived in the phase before is a round ahead; another's arrival is left over from it.
+    const bool ahead = (lanes & ~lanes_of(m.arrived_before, w.order->agent)) == 0;
+    const Diagnostic id = ahead ? Diagnostic::B7P : Diagnostic::B7;
+    if (reported(id)) {
+      report_unobserved(id, fmt::format("arrival in phase {}", phase), target, offset, phase,
                         site_of(w, op, lane, "arrives", "generic"));
       return false;
     }
+    if (!m.early) m.early = arrival_of(w, op);
   }
   note_arrival(m.arrivals, w, op);
-  const uint32_t lanes = lane < 0 ? w.live() : 1u << lane;
+  lanes_of(m.arrived, w.order->agent) |= lanes;
   if (relaxed) {
     m.relaxed_arriving.join(effective(w, lanes).seen);
     m.relaxed_arriving.raise(w.order->agent, own_component(*w.order, lanes));
@@ -545,6 +555,8 @@ bool Checker::mbarrier_completed(Warp& w, const Op& op, int lane, Cta& target, u
   std::swap(m.relaxed_completed, m.relaxed_arriving);
   std::swap(m.completing, m.arrivals);
   m.arrivals.clear();
+  std::swap(m.arrived_before, m.arrived);
+  m.arrived.clear();
   m.arriving = Clock{};
   m.relaxed_arriving.clear();
   return true;
