@@ -5,6 +5,7 @@
 
 #include "driver/virtual/async/bulk.h"
 #include "driver/virtual/async/mbarrier.h"
+#include "driver/virtual/check/undefined_copy.h"
 #include "driver/virtual/exec/atomic_ops.h"
 #include "driver/virtual/exec/grid.h"
 #include "driver/virtual/memory/memory.h"
@@ -50,6 +51,9 @@ Step g2s_one(Warp& w, const Op& op, int lane) {
   if (w.order &&
       !w.order->checker->global_range(w, op, signals(w, lane, to), reinterpret_cast<uint64_t>(from), bytes))
     return Step::fault;
+  if (met_undefined(w))
+    for (uint32_t rest = to.ctas; rest; rest &= rest - 1)
+      undefined_copy(w, op, from, w.cta->cluster->ctas[__builtin_ctz(rest)]->smem + to.offset, bytes);
   uint64_t done = reserve_engine(w, bytes, 1) + latency::kTma;
   if (bytes) done += charge_global(*w.cta->cluster->grid, reinterpret_cast<uint64_t>(from), bytes);
   w.cta->cluster->async.push_back(
@@ -78,6 +82,10 @@ Step s2s_one(Warp& w, const Op& op, int lane) {
     return Step::fault;
   const uint64_t done = reserve_engine(w, bytes, 1) + latency::kSharedRemote;
   std::byte* target = w.cta->cluster->ctas[__builtin_ctz(to.ctas)]->smem + to.offset;
+  if (met_undefined(w)) {
+    if (op.e && !undefined_reduction(w, op, lane, from, bytes)) return Step::fault;
+    undefined_copy(w, op, from, target, bytes);
+  }
   w.cta->cluster->async.push_back({[&w, &op, from, to, target, bytes, done] {
                                      if (op.e)
                                        reduction(op).reduce(target, from, bytes / reduction(op).element);
@@ -106,6 +114,10 @@ Step s2g_one(Warp& w, const Op& op, int lane) {
         !undefined_bulk_store(w, op, lane, first, bytes) ||
         !checker.global_range(w, op, g.write, reinterpret_cast<uint64_t>(to), bytes))
       return Step::fault;
+  }
+  if (met_undefined(w)) {
+    if (op.e && !undefined_reduction(w, op, lane, from, bytes)) return Step::fault;
+    undefined_copy(w, op, from, to, bytes);
   }
   const uint64_t read = reserve_engine(w, bytes, 1) + latency::kTma;
   const uint64_t written =

@@ -4,6 +4,7 @@
 #include "driver/virtual/async/async_state.h"
 #include "driver/virtual/async/mbarrier.h"
 #include "driver/virtual/check/checker.h"
+#include "driver/virtual/check/undefined_copy.h"
 #include "driver/virtual/exec/access.h"
 #include "driver/virtual/exec/decode.h"
 #include "driver/virtual/time/latency.h"
@@ -49,7 +50,8 @@ Step cp_async(Warp& w, const Op& op, uint32_t lanes) {
       part |= 1u << i;
   }
   uint32_t latency = 0;
-  Access load{.space = Space::global, .kind = AccessKind::load, .size = bytes, .alignment = bytes};
+  Access load{
+      .space = Space::global, .kind = AccessKind::load, .size = bytes, .alignment = bytes, .deferred = true};
   if (whole) {
     if (!resolve_lanes(w, op, whole, w.reg<uint64_t>(op.b), from_displacement, load, from))
       return Step::fault;
@@ -70,15 +72,30 @@ Step cp_async(Warp& w, const Op& op, uint32_t lanes) {
     copies.push_back(
         {to.host[i], from_bytes[i] ? from.host[i] : nullptr, static_cast<uint8_t>(bytes), from_bytes[i]});
   }
+  if (met_undefined(w))
+    for (uint32_t rest = whole | part; rest; rest &= rest - 1) {
+      const uint32_t i = __builtin_ctz(rest);
+      undefined_copy(w, op, from.host[i], to.host[i], from_bytes[i]);
+    }
+  auto& groups = async_state(w).cp_async;
+  auto members = groups.join(lanes);
   uint32_t number = 0;
   if (w.order) {
     Checker& checker = *w.order->checker;
-    number = ++w.order->cp_issued;
-    const Checker::Async a{Actor::cp_async, AccessKind::store, checker.cp_async_agent(w), number, 0};
+    WarpOrder& o = *w.order;
+    number = members.front()->number;
+    // A group has one number, unless lanes group differently or have had an mbarrier follow its first copies.
+    if (members.size() > 1 || number <= o.cp_sealed) number = ++o.cp_issued;
+    Checker::Async a{Actor::cp_async, AccessKind::load, checker.cp_async_agent(w), number, 0};
+    if (whole && !checker.global_lanes(w, op, a, whole, from)) return Step::fault;
+    for (uint32_t rest = part; rest; rest &= rest - 1) {
+      a.lane = __builtin_ctz(rest);
+      if (!checker.global_range(w, op, a, reinterpret_cast<uint64_t>(from.host[a.lane]), from_bytes[a.lane]))
+        return Step::fault;
+    }
+    a.kind = AccessKind::store, a.lane = 0;
     if (!checker.shared_lanes(w, op, a, lanes, to)) return Step::fault;
   }
-  auto& groups = async_state(w).cp_async;
-  auto members = groups.join(lanes);
   const uint64_t done = w.clock + latency + latency::kShared;
   for (auto& g : members) {
     ++g->pending;
@@ -127,7 +144,7 @@ Step mbarrier_arrive(Warp& w, const Op& op, uint32_t lanes) {
     const uint64_t clock = std::max(w.clock, async_state(w).cp_async.last_clock(static_cast<uint32_t>(lane)));
     MbarrierArrival arrival;
     arrival.by_copies = true;
-    arrival.copies = w.order ? w.order->cp_issued : 0;
+    if (w.order) arrival.copies = w.order->cp_sealed = w.order->cp_issued;
     if (w.order && !w.order->checker->mbarrier_use(w, op, lane, *target, offset)) return Step::fault;
     w.cta->cluster->async.push_back({[&w, &op, lane, target, offset, arrival, clock] {
       ::ptxops::virt::mbarrier_arrive(w, op, lane, *target, offset, arrival, clock + kMbarrierArriveLatency);

@@ -16,7 +16,15 @@ namespace {
 // Modelled cycles, uncalibrated: waiting for outstanding stores of the thread to reach the scope.
 constexpr uint16_t kCtaCost = 5, kClusterCost = 30, kGpuCost = 250, kSysCost = 500, kProxyCost = 20;
 
-enum class FenceKind : uint32_t { memory, mbarrier_init, proxy_alias, proxy_async, proxy_tensormap };
+enum class FenceKind : uint32_t {
+  memory,
+  acquire,  // one-sided
+  release,
+  mbarrier_init,
+  proxy_alias,
+  proxy_async,
+  proxy_tensormap
+};
 
 constexpr uint32_t kShared = 1, kGlobal = 2;  // state spaces of a proxy fence
 
@@ -32,7 +40,7 @@ void host_fence() {
 }
 
 // Op::e = FenceKind, Op::f = 1 when other workers may observe (gpu and sys scope), Op::d = scope, Op::b =
-// state spaces.
+// state spaces, Op::c = 1 for a release of tensor maps.
 Step fence(Warp& w, const Op& op, uint32_t lanes) {
   if (op.f) host_fence();
   if (!w.order) return Step::next;
@@ -41,6 +49,12 @@ Step fence(Warp& w, const Op& op, uint32_t lanes) {
     case FenceKind::memory:
       checker.fence(w, lanes, static_cast<Scope>(op.d));
       break;
+    case FenceKind::acquire:
+      checker.fence(w, lanes, static_cast<Scope>(op.d), true, false);
+      break;
+    case FenceKind::release:
+      checker.fence(w, lanes, static_cast<Scope>(op.d), false, true);
+      break;
     case FenceKind::mbarrier_init:
       checker.fence_mbarrier_init(w, lanes);
       break;
@@ -48,6 +62,7 @@ Step fence(Warp& w, const Op& op, uint32_t lanes) {
       checker.fence_proxy_async(w, lanes, op.b & kShared, op.b & kGlobal);
       break;
     case FenceKind::proxy_tensormap:  // with semantics and scope, it is a fence of the generic proxy too
+      if (op.c) checker.release_tensor_map(w, lanes);
       checker.fence(w, lanes, static_cast<Scope>(op.d));
       break;
     case FenceKind::proxy_alias:
@@ -68,7 +83,7 @@ Step acquire_tensormap(Warp& w, const Op& op, uint32_t lanes) {
     const int lane = std::countr_zero(m);
     const uint64_t address = w.reg<uint64_t>(op.a)[lane] + op.imm;
     if (!resolve(w, op, lane, address, access)) return Step::fault;
-    if (w.order) w.order->checker->acquire_tensor_map(w, lanes, address);
+    if (w.order) w.order->checker->acquire_tensor_map(w, lanes, address, static_cast<Scope>(op.d));
   }
   return fence(w, op, lanes);
 }
@@ -92,13 +107,18 @@ void decode(Decoder& d, FenceKind kind, uint16_t cost, bool wide, uint32_t space
   op.b = spaces;
   op.cost = cost;
 }
-void decode_scoped(Decoder& d, const isa::Instruction& in, FenceKind kind) {
+Op& decode_scoped(Decoder& d, const isa::Instruction& in, FenceKind kind) {
   Op& op = d.emit(fence);
   op.e = static_cast<uint32_t>(kind);
   op.d = static_cast<uint32_t>(scope_of(in));
   op.b = kShared | kGlobal;
   op.cost = scope_cost(in);
   op.f = op.cost >= kGpuCost;
+  return op;
+}
+
+FenceKind sided(const isa::Instruction& in) {
+  return in.has("acquire") ? FenceKind::acquire : in.has("release") ? FenceKind::release : FenceKind::memory;
 }
 
 }  // namespace
@@ -107,10 +127,10 @@ void decode_membar(Decoder& d, const isa::Instruction& in) {
   decode_scoped(d, in, FenceKind::memory);
 }
 void decode_fence(Decoder& d, const isa::Instruction& in) {
-  decode_scoped(d, in, FenceKind::memory);
+  decode_scoped(d, in, sided(in));
 }
 void decode_fence_restrict(Decoder& d, const isa::Instruction& in) {
-  decode_scoped(d, in, FenceKind::memory);
+  decode_scoped(d, in, sided(in));
 }
 void decode_fence_mbarrier_init(Decoder& d, const isa::Instruction& in) {
   decode_scoped(d, in, FenceKind::mbarrier_init);
@@ -130,7 +150,7 @@ void decode_fence_proxy_async_generic(Decoder& d, const isa::Instruction& in) {
   decode_scoped(d, in, FenceKind::proxy_async);
 }
 void decode_fence_proxy_tensormap_release(Decoder& d, const isa::Instruction& in) {
-  decode_scoped(d, in, FenceKind::proxy_tensormap);
+  decode_scoped(d, in, FenceKind::proxy_tensormap).c = 1;
 }
 
 void decode_fence_proxy_tensormap_acquire(Decoder& d, const isa::Instruction& in) {

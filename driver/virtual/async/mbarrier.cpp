@@ -147,6 +147,29 @@ bool mbarrier_init(Warp& issuer, const Op& op, int lane, uint32_t offset, uint32
   return true;
 }
 
+// Is the thread behind all who waited for the latest phase?
+static bool waits_are_over(Warp& w, const Op& op, int lane, uint32_t offset) {
+  if (!reported(Diagnostic::B2)) return true;
+  const WarpOrder& o = *w.order;
+  const auto knows = [&](const Clock& clock, const MbarrierOrder::Observer& by) {
+    const Component* k = clock.seen.find(by.agent);
+    return k &&
+           (by.at.sync < k->sync || (by.at.sync == k->sync && by.at.sub <= k->sub && (k->mask & by.at.mask)));
+  };
+  for (const auto& by : o.checker->mbarrier(*w.cta, offset).observers) {
+    bool known = by.agent == o.agent || knows(o.clock, by);
+    for (const auto& p : o.parts) known |= (p.lanes >> lane & 1) && knows(p.clock, by);
+    if (known) continue;
+    const auto waiter = std::find_if(w.cta->warps.begin(), w.cta->warps.end(),
+                                     [&](const auto& other) { return other->order->agent == by.agent; });
+    w.fault(op, lane, Diagnostic::B2,
+            fmt::format("mbarrier.inval of the {}: nothing orders it behind the wait of warp {}",
+                        place(w, *w.cta, offset), (*waiter)->id));
+    return false;
+  }
+  return true;
+}
+
 bool mbarrier_inval(Warp& issuer, const Op& op, int lane, uint32_t offset) {
   Cta& cta = *issuer.cta;
   MbarrierInfo* info = mbarrier_at(issuer, op, lane, cta, offset);
@@ -158,6 +181,7 @@ bool mbarrier_inval(Warp& issuer, const Op& op, int lane, uint32_t offset) {
                     info->waiters.splits.size(), info->in_flight, mbarrier_text(cta, offset)));
     return false;
   }
+  if (issuer.order && !waits_are_over(issuer, op, lane, offset)) return false;
   info->live = false;
   return true;
 }
@@ -177,7 +201,9 @@ static bool settle(Warp& issuer, const Op& op, int lane, Cta& target, uint32_t o
     return false;
   }
   info.phase_clock = info.pending_clock;
-  if (issuer.order) issuer.order->checker->mbarrier_completed(target, offset, info.state.phase - 1);
+  if (issuer.order &&
+      !issuer.order->checker->mbarrier_completed(issuer, op, lane, target, offset, info.state.phase - 1))
+    return false;
   ++target.cluster->progress;
   target.cluster->wake(info.waiters);
   return true;
@@ -226,11 +252,13 @@ bool mbarrier_arrive(Warp& issuer, const Op& op, int lane, Cta& target, uint32_t
   if (token) *token = mbarrier_token(info->state);
   if (issuer.order) {
     Checker& checker = *issuer.order->checker;
-    if (arrival.by_copies)
-      checker.mbarrier_cp_async(issuer, target, offset, arrival.copies);
-    else if (!checker.mbarrier_use(issuer, op, lane, target, offset) ||
-             !checker.mbarrier_arrive(issuer, op, lane, target, offset, arrival.relaxed, info->state.phase))
+    if (arrival.by_copies) {
+      checker.mbarrier_cp_async(issuer, op, lane, target, offset, arrival.copies);
+    } else if (!checker.mbarrier_use(issuer, op, lane, target, offset) ||
+               !checker.mbarrier_arrive(issuer, op, lane, target, offset, arrival.relaxed,
+                                        info->state.phase)) {
       return false;
+    }
   }
   bool completed;
   const MbarrierError error =
@@ -271,7 +299,7 @@ bool mbarrier_copy_issued(Warp& issuer, const Op& op, int lane, Cta& target, uin
   if (!info) return false;
   if (issuer.order) {
     Checker& checker = *issuer.order->checker;
-    if (!checker.mbarrier_use(issuer, op, lane, target, offset)) return false;
+    if (!checker.mbarrier_use(issuer, op, lane, target, offset, false)) return false;
     checker.mbarrier_copy_issued(issuer, op, target, offset, info->state.phase);
   }
   info->in_flight += bytes;

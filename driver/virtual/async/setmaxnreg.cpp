@@ -29,6 +29,7 @@ Step setmaxnreg(Warp& w, const Op& op, uint32_t lanes) {
         fmt::format("divergent setmaxnreg: executed by lanes 0x{:08x}, expected all live lanes 0x{:08x}",
                     lanes, w.live()));
   order_lanes(w, lanes);
+  if (w.order && w.order->setmaxnreg_op != &op) ++w.order->setmaxnregs, w.order->setmaxnreg_op = &op;
   // Without a known launch allocation the hardware's assembler drops the instruction.
   if (w.max_registers == 0) return Step::next;
   if (inc ? count < w.max_registers : count > w.max_registers)

@@ -6,6 +6,7 @@
 #include "driver/virtual/async/async_state.h"
 #include "driver/virtual/async/mbarrier.h"
 #include "driver/virtual/check/checker.h"
+#include "driver/virtual/check/undefined_copy.h"
 #include "driver/virtual/exec/access.h"
 #include "driver/virtual/exec/atomic_ops.h"
 #include "driver/virtual/exec/decode.h"
@@ -73,6 +74,9 @@ Step st_async(Warp& w, const Op& op, uint32_t lanes) {
                                 *data, offset, bytes))
         return Step::fault;
     }
+    if (w.order && w.order->undefined.active())
+      for (uint32_t k = 0; k < s.count; ++k)
+        undefined_register_store(w, op, w.regs + s.values[k], lane, write.to + k * s.element, s.element);
     for (uint32_t k = 0; k < s.count; ++k)
       std::memcpy(write.value + k * s.element, w.regs + s.values[k] + lane * s.element, s.element);
     writes.push_back(write);

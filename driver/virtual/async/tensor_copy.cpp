@@ -5,6 +5,7 @@
 
 #include "driver/virtual/async/bulk.h"
 #include "driver/virtual/async/tensor_box.h"
+#include "driver/virtual/check/undefined_copy.h"
 #include "driver/virtual/exec/atomic_ops.h"
 #include "driver/virtual/exec/grid.h"
 #include "driver/virtual/memory/memory.h"
@@ -111,6 +112,20 @@ uint64_t engine_time(Warp& w, const TensorBox& box) {
          static_cast<uint64_t>(latency::kTmaDimension) * (box.map.rank() - 1);
 }
 
+// Calls f(global, shared, bytes) for the bytes of the box that lie in the tensor, in pieces that the swizzle
+// leaves together; `base`: the box's shared address.
+template <class F>
+void for_pieces(const TensorBox& box, uint32_t base, F f) {
+  box.for_rows([&](const BoxRow& row) {
+    const uint32_t begin = row.first * box.element, end = begin + row.count * box.element;
+    for (uint32_t at = begin, next; at < end; at = next) {
+      next = std::min(end, (at | 15) + 1);
+      f(reinterpret_cast<std::byte*>(row.address + (at - begin)),
+        swizzle(base + row.offset + at, box.map.swizzle), next - at);
+    }
+  });
+}
+
 Step load_one(Warp& w, const Op& op, int lane) {
   const auto& o = bulk_operands(op);
   TensorBox box;
@@ -122,6 +137,11 @@ Step load_one(Warp& w, const Op& op, int lane) {
   if (w.order && !order_global(w, op, lane, box, signals(w, lane, to), signals(w, lane, to)))
     return Step::fault;
   Cluster* cluster = w.cta->cluster;
+  if (met_undefined(w))
+    for_pieces(box, to.offset, [&](std::byte* from, uint32_t offset, uint32_t bytes) {
+      for (uint32_t rest = to.ctas; rest; rest &= rest - 1)
+        undefined_copy(w, op, from, cluster->ctas[__builtin_ctz(rest)]->smem + offset, bytes);
+    });
   const uint64_t done = engine_time(w, box) + charge(*cluster->grid, box);
   cluster->async.push_back({[&w, &op, cluster, to, box, done] {
                               for (uint32_t rest = to.ctas; rest; rest &= rest - 1)
@@ -164,16 +184,11 @@ isa::Type reduce_type(TensorMapType type, AtomicOp op) {
   }
 }
 
-// The bytes of the box that lie in the tensor, in pieces that the swizzle leaves together.
 bool judge_undefined(Warp& w, const Op& op, int lane, const TensorBox& box, uint32_t base) {
   if (w.order->checker->undefined_stores(*w.cta).empty()) return true;
   bool fine = true;
-  box.for_rows([&](const BoxRow& row) {
-    const uint32_t end = (row.first + row.count) * box.element;
-    for (uint32_t at = row.first * box.element, next; at < end && fine; at = next) {
-      next = std::min(end, (at | 15) + 1);
-      fine = undefined_bulk_store(w, op, lane, swizzle(base + row.offset + at, box.map.swizzle), next - at);
-    }
+  for_pieces(box, base, [&](std::byte*, uint32_t offset, uint32_t bytes) {
+    fine = fine && undefined_bulk_store(w, op, lane, offset, bytes);
   });
   return fine;
 }
@@ -209,6 +224,15 @@ Step store_one(Warp& w, const Op& op, int lane) {
     if (!w.order->checker->shared_range(w, op, g.read, *w.cta, base, box.bytes()) ||
         !judge_undefined(w, op, lane, box, base) || !order_global(w, op, lane, box, g.write, g.read))
       return Step::fault;
+  }
+  if (met_undefined(w)) {
+    bool fine = true;
+    for_pieces(box, base, [&](std::byte* to, uint32_t offset, uint32_t bytes) {
+      const std::byte* source = w.cta->smem + offset;
+      fine = fine && (!reduce || undefined_reduction(w, op, lane, source, bytes));
+      if (fine) undefined_copy(w, op, source, to, bytes);
+    });
+    if (!fine) return Step::fault;
   }
   const uint64_t read = engine_time(w, box), written = read + charge(*w.cta->cluster->grid, box);
   push_grouped(w, lane, read, written, [smem = w.cta->smem, base, box, reduce] {

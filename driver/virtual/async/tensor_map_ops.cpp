@@ -144,6 +144,7 @@ Step cp_fenceproxy(Warp& w, const Op& op, uint32_t lanes) {
         !checker.generic_range(w, op, lane, target,
                                {.space = Space::global, .kind = AccessKind::store, .size = 128}))
       return Step::fault;
+    checker.release_tensor_map(w, lanes);
     checker.fence(w, lanes, Scope::gpu);
     // The map's scratch in shared memory has been read: kernels (Triton's) let bulk copies overwrite it then.
     checker.fence_proxy_async(w, lanes, true, false);

@@ -3,12 +3,14 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <bitset>
 #include <cstring>
 
 #include "driver/virtual/async/async_state.h"
 #include "driver/virtual/async/matrix_operand.h"
 #include "driver/virtual/check/checker.h"
 #include "driver/virtual/check/registers.h"
+#include "driver/virtual/check/undefined_copy.h"
 #include "driver/virtual/exec/access.h"
 #include "driver/virtual/exec/decode.h"
 #include "driver/virtual/exec/grid.h"
@@ -90,9 +92,10 @@ bool agrees_with_warpgroup(Warp& w, const Op& op, uint64_t a, uint64_t b, bool a
   return true;
 }
 
-// Rows [first, first + rows) of the operand described by `bits` as packed 32-byte rows.
+// Rows [first, first + rows) of the operand described by `bits` as packed 32-byte rows. `tainted`: copies
+// brought some of it from memory that nobody has written.
 bool gather(Warp& w, const Op& op, const char* which, uint64_t bits, bool transposed, uint32_t first,
-            uint32_t rows, bool split_pairs, std::byte* out) {
+            uint32_t rows, bool split_pairs, std::byte* out, bool& tainted) {
   MatrixDescriptor d;
   const std::string why = d.set(bits);
   if (!why.empty()) {
@@ -111,6 +114,10 @@ bool gather(Warp& w, const Op& op, const char* which, uint64_t bits, bool transp
       return false;
     }
     if (shadow && shadow_first_clear(shadow, address, 16) != 16) {
+      if (w.order && missing_by_copy(w, address, 16)) {
+        tainted = true;
+        return true;
+      }
       bad = address;
       return false;
     }
@@ -220,6 +227,39 @@ bool judge(Warp& w, const Op& op, const Wgmma& g, uint64_t a_bits, uint64_t b_bi
   return !inside(count) || checker.wgmma_operand(w, op, pieces, count);
 }
 
+// Undefined rows of A make rows of D undefined, those of B its columns.
+void taint(Warp& w, const Op& op, const Wgmma& g, const uint64_t* a_bits, const uint64_t* b_bits) {
+  uint32_t pieces[512];
+  const auto undefined_rows = [&](uint64_t bits, bool transposed, uint32_t first, uint32_t rows) {
+    std::bitset<256> undefined;
+    const uint32_t count = pieces_of(bits, transposed, first, rows, pieces);
+    for (uint32_t i = 0; i < count; ++i)
+      for (uint32_t b = 0; b < 16; ++b)
+        if (shadow_first_clear(w.cta->smem_shadow.get(), pieces[i] + b, 1) == 0)
+          undefined.set(transposed ? i / 16 * 8 + b / 2 : i / 2);
+    return undefined;
+  };
+  std::bitset<256> rows, columns;
+  if (a_bits) rows = undefined_rows(*a_bits, g.transpose_a, 16 * (w.id & 3), 16);
+  if (b_bits) columns = undefined_rows(*b_bits, g.transpose_b, 0, static_cast<uint32_t>(g.shape.n));
+  const bool wide = g.shape.d != AccType::f16;
+  const uint32_t count = static_cast<uint32_t>(g.registers.d.size());
+  Undefined& u = w.order->undefined;
+  for (uint32_t r = 0; r < count; ++r) {
+    const std::byte* slot = w.regs + g.d_out[piece_of(r, count, wide)];
+    Undefined::Lanes value = u.at(slot);
+    for (uint32_t lane = 0; lane < kLanes; ++lane) {
+      const uint32_t row = lane / 4 + 8 * (wide ? r >> 1 & 1 : r & 1);
+      const uint32_t column = 8 * (wide ? r >> 2 : r >> 1) + 2 * (lane % 4) + (wide ? r & 1 : 0);
+      uint64_t mask = rows[row] ? ~uint64_t{0} : 0;
+      if (columns[column]) mask |= wide ? ~uint64_t{0} : 0xFFFF;
+      if (!wide && columns[column + 1]) mask |= 0xFFFF0000;
+      value.set(lane, mask, true, op.line);
+    }
+    u.assign(slot, kAllLanes, value);
+  }
+}
+
 Step mma_async(Warp& w, const Op& op, uint32_t lanes) {
   const Wgmma& g = *reinterpret_cast<const Wgmma*>(op.imm);
   if (!is_warpgroup_wide(w, op, lanes)) return Step::fault;
@@ -243,11 +283,12 @@ Step mma_async(Warp& w, const Op& op, uint32_t lanes) {
   alignas(64) std::byte a[16 * kOperandRow];
   alignas(64) std::byte b[256 * kOperandRow];
   const uint32_t n = static_cast<uint32_t>(shape.n);
+  bool a_tainted = false, b_tainted = false;
   if (g.a_in_registers)
     registers_to_rows(w, g.a, a);
-  else if (!gather(w, op, "A", a_bits, g.transpose_a, 16 * (w.id & 3), 16, false, a))
+  else if (!gather(w, op, "A", a_bits, g.transpose_a, 16 * (w.id & 3), 16, false, a, a_tainted))
     return Step::fault;
-  if (!gather(w, op, "B", b_bits, g.transpose_b, 0, n, wide, b)) return Step::fault;
+  if (!gather(w, op, "B", b_bits, g.transpose_b, 0, n, wide, b, b_tainted)) return Step::fault;
   numerics::MmaB& decoded = decoded_tiles.at(w.cta, b_bits);
   decoded.set(shape, b);
   numerics::mma(shape, a, decoded, {w.regs, g.d_in, g.d_out});
@@ -258,7 +299,10 @@ Step mma_async(Warp& w, const Op& op, uint32_t lanes) {
   state.wgmma_open = std::max(state.wgmma_open, w.cta->tensor[w.id & 3].reserve(w.clock, cycles));
   w.cta->cluster->grid->counters.mma_macs.fetch_add(uint64_t{16} * n * static_cast<uint32_t>(shape.k),
                                                     std::memory_order_relaxed);
-  return Step::next;
+  if (!a_tainted && !b_tainted) return Step::next;
+  taint(w, op, g, a_tainted ? &a_bits : nullptr, b_tainted ? &b_bits : nullptr);
+  w.pc = &op + 1;  // undefined values are followed from here on
+  return Step::jump;
 }
 
 // Results are written when the instruction executes: only the checker needs to know.

@@ -62,6 +62,7 @@ Record Checker::generic_record(Warp& w, const Op& op, const Access& access) {
   r.scope = access.scope;
   if (r.strong && access.kind != AccessKind::load) {
     r.agent = w.order->strong_agent;
+    r.sub = r.sync;  // what orders the other lanes behind it
     r.sync = ++w.order->strong_writes;
   }
   return r;
@@ -93,12 +94,10 @@ Cta* Checker::owner(const Warp& w, const std::byte* host) const {
 bool Checker::before(const WarpOrder& o, const Record& r, uint32_t r_lane, int lane) const {
   if (r.cluster != number_) {
     if (r.grid != grid_.id) {
-      if (grid_.prerequisite != 0 && r.grid == grid_.prerequisite) {
-        if (o.clock.seen.covers(kPrerequisite, 1, 0, 0)) return true;
-        for (const auto& p : o.parts)
-          if ((lane < 0 || (p.lanes >> lane & 1)) && p.clock.seen.covers(kPrerequisite, 1, 0, 0)) return true;
+      if (grid_.prerequisite != 0 &&
+          !GlobalHistory::get().before_dependent(r.grid, static_cast<uint32_t>(grid_.prerequisite),
+                                                 has_waited_for_grid(o, lane)))
         return false;
-      }
       if (GlobalHistory::get().before(r.grid, static_cast<uint32_t>(grid_.id))) return true;
     }
     const auto knows = [&](const Clock& clock) {
@@ -110,7 +109,9 @@ bool Checker::before(const WarpOrder& o, const Record& r, uint32_t r_lane, int l
       if ((lane < 0 || (p.lanes >> lane & 1)) && knows(p.clock)) return true;
     return false;
   }
-  if (r.agent == o.strong_agent) return true;  // in program order; lanes among themselves use atomics
+  if (r.agent == o.strong_agent && (lane < 0 || static_cast<int>(r_lane) == lane || r.sub < o.sync))
+    return true;
+  if (r.agent == o.cp_async && static_cast<int>(r_lane) == lane && r.sync <= o.cp_waited) return true;
   if (r.agent == o.agent && (lane < 0 || static_cast<int>(r_lane) == lane || r.sync < o.sync)) return true;
   if (o.clock.seen.covers(r.agent, r.sync, r.sub, r_lane)) return true;
   for (const auto& p : o.parts)
@@ -128,8 +129,8 @@ bool Checker::fenced(const WarpOrder& o, const Record& r, uint32_t r_lane, int l
   // A fence on this side covers what was seen of another cluster before it.
   if (r.cluster != number_) {
     const auto through = [&](const Clock& clock) {
-      return (shared ? clock.fenced_shared : clock.fenced_global)
-          .covers(kForeignFence, r.cluster ? 1 : 0, 0, 0);
+      const Clock* theirs = Clock::find(clock.fenced_foreign, r.cluster);
+      return !shared && theirs && theirs->seen.covers(r.agent, r.sync, r.sub, r_lane);
     };
     if (through(o.clock)) return true;
     for (const auto& p : o.parts)
@@ -172,7 +173,7 @@ bool Checker::hits_mbarrier(Warp& w, const Op& op, int lane, Cta& target, uint32
 }
 
 // A peer's shared memory exists once something of the peer has been seen.
-bool Checker::enter(Warp& w, const Op& op, int lane, Cta& target, const Record& r) {
+bool Checker::enter(Warp& w, const Op& op, int lane, Cta& target, const Record& r, bool visits) {
   const WarpOrder& o = *w.order;
   const CtaOrder& c = ctas_[target.rank];
   const auto started = [&](const VectorClock& seen) {
@@ -195,7 +196,7 @@ bool Checker::enter(Warp& w, const Op& op, int lane, Cta& target, const Record& 
     grid_.record(Fault(std::move(f)));
     return false;
   }
-  ctas_[target.rank].visitors[r.agent] = {r, static_cast<uint32_t>(lane < 0 ? 0 : lane)};
+  if (visits) ctas_[target.rank].visitors[r.agent] = {r, static_cast<uint32_t>(lane < 0 ? 0 : lane)};
   return true;
 }
 
@@ -254,6 +255,9 @@ bool Checker::generic(Warp& w, const Op& op, uint32_t lanes, const LaneAccess& a
   }
   Judgement j(*this, w, op, r, !global);
   j.record = o.record;
+  j.stored = access.stored;
+  j.at = &at;
+  j.lanes = lanes;
 
   if (at.contiguous) {
     const uint32_t total = access.size * kLanes;
@@ -363,10 +367,8 @@ bool Checker::shared_range(Warp& w, const Op& op, const Async& a, Cta& target, u
   j.record = history_.add(r);
   w.order->record_op = nullptr;
   if (&target != w.cta) {
-    // Seen as a visit of the issuing warp; the copy itself is the business of the destination's mbarrier.
-    Record visit = make_record(w, op, a.actor, a.kind, bytes);
-    if (!enter(w, op, a.lane, target, visit)) return false;
-    ctas_[target.rank].visitors.erase(visit.agent);
+    // The copy itself is the business of the destination's mbarrier.
+    if (!enter(w, op, a.lane, target, make_record(w, op, a.actor, a.kind, bytes), false)) return false;
   }
   return judge_shared(j, target, offset, bytes, a.lane);
 }
@@ -383,6 +385,33 @@ bool Checker::shared_lanes(Warp& w, const Op& op, const Async& a, uint32_t lanes
     Cta* target = owner(w, at.host[lane]);
     if (!judge_shared(j, *target, static_cast<uint32_t>(at.host[lane] - target->smem), at.size, lane))
       return false;
+  }
+  return true;
+}
+
+bool Checker::global_lanes(Warp& w, const Op& op, const Async& a, uint32_t lanes, const LaneAccess& at) {
+  std::lock_guard lock(GlobalHistory::get().lock());
+  GlobalHistory& g = GlobalHistory::get();
+  Record r = async_record(make_record(w, op, a.actor, a.kind, at.size), a);
+  r.stamp = stamp();
+  Judgement j(*this, w, op, r, false);
+  j.record = g.history().add(r);
+  w.order->record_op = nullptr;
+  if (at.contiguous || at.low) {
+    const uint64_t low = reinterpret_cast<uint64_t>(at.contiguous ? at.host[0] : at.low);
+    const Allocation* from = grid_.desc.memory->find(low);
+    if (!from || from->base == grid_.params) return true;
+    const Cells cells = g.cells(*from);
+    if (at.contiguous && low % 4 == 0)
+      return g.history().touch_lanes(cells, low - from->base, at.size, j) || report_global(j, *from);
+    while (!g.history().touch_each(cells, reinterpret_cast<const std::byte*>(from->base), at.host, lanes,
+                                   at.size, j))
+      if (!report_global(j, *from)) return false;
+    return true;
+  }
+  for (uint32_t rest = lanes; rest; rest &= rest - 1) {
+    const int lane = std::countr_zero(rest);
+    if (!judge_global(j, reinterpret_cast<uint64_t>(at.host[lane]), at.size, lane)) return false;
   }
   return true;
 }
@@ -433,8 +462,12 @@ bool Checker::tensor_map(Warp& w, const Op& op, uint64_t address, const Async& a
   {
     std::lock_guard lock(GlobalHistory::get().lock());
     GlobalHistory& g = GlobalHistory::get();
-    const uint32_t cell = g.history().written(g.cells(*allocation), address - allocation->base, 128);
-    if (cell) {
+    const Cells cells = g.cells(*allocation);
+    uint32_t seen = 0;
+    for (uint64_t at = address - allocation->base, end = at + 128; at < end; at += 4) {
+      const uint32_t cell = g.history().written(cells, at, 4);
+      if (cell == 0 || cell == seen) continue;
+      seen = cell;
       const Record change = g.history().of(cell);
       bool fresh = change.grid != grid_.id;
       if (!fresh)
@@ -446,10 +479,15 @@ bool Checker::tensor_map(Warp& w, const Op& op, uint64_t address, const Async& a
             const uint32_t agent = warp->order->agent;
             const auto it = maps->second.find(agent);
             if (it == maps->second.end()) continue;
-            const Component *then = it->second.find(agent), *known = now.seen.find(agent);
+            const AcquiredMap& map = it->second;
+            const Component *then = map.known.seen.find(agent), *known = now.seen.find(agent);
             if (agent != w.order->agent && !(known && known->includes(*then))) continue;
-            fresh |= change.cluster != number_ ||
-                     it->second.covers(change.agent, change.sync, change.sub, cell & 31);
+            const Clock* theirs =
+                change.cluster == number_ ? &map.known : map.known.of_cluster(change.cluster);
+            fresh |=
+                theirs &&
+                includes(map.scope, change.cluster, static_cast<int>(change.cta), grid_.desc.device, w) &&
+                theirs->fenced_map.covers(change.agent, change.sync, change.sub, cell & 31);
           }
         }
       if (!fresh && reported(Diagnostic::P10)) {
@@ -466,9 +504,10 @@ bool Checker::tensor_map(Warp& w, const Op& op, uint64_t address, const Async& a
         earlier.action = "modifies it before";
         earlier.proxy = "generic";
         f.site_count = 2;
-        f.missing =
-            fmt::format("fence.proxy.tensormap::generic.acquire of [{:#x}], 128 by this warp behind line {}",
-                        address, change.line);
+        f.missing = fmt::format(
+            "fence.proxy.tensormap::generic.release behind line {}, then ::generic.acquire of "
+            "[{:#x}], 128 by this warp, both of a scope that includes the other",
+            change.line, address);
         grid_.record(Fault(std::move(f)));
         return false;
       }

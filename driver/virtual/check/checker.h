@@ -5,6 +5,7 @@
 
 #include <array>
 #include <memory>
+#include <optional>
 #include <unordered_map>
 #include <vector>
 
@@ -70,8 +71,22 @@ struct WarpOrder {
   };
   std::vector<Register> registers;
   bool fenced_registers = false;
-  uint32_t cp_issued = 0;
+  // cp.async groups are numbered; a wait tells each lane of its own copies only. The latest number that all
+  // lanes have waited for, that up to which the lanes know each other's, that behind which a new one begins.
+  uint32_t cp_issued = 0, cp_waited = 0, cp_shared = 0, cp_sealed = 0;
+  uint32_t setmaxnregs = 0;  // executed
+  const Op* setmaxnreg_op = nullptr;
   Undefined undefined;
+
+  // The latest strong read that observed a publication: repeated before there is another, it learns nothing.
+  struct Poll {
+    uint64_t address = 0, version = 0;
+    uint32_t lanes = 0;
+    Scope scope = Scope::cta;
+    bool acquires = false;
+    bool operator==(const Poll&) const = default;
+  };
+  Poll poll;
 
   uint32_t last_wait_stamp = 0;        // the latest mbarrier phase observed
   uint32_t last_group_wait_stamp = 0;  // the latest wait for a bulk group
@@ -99,9 +114,19 @@ struct MbarrierOrder {
   VectorClock relaxed_arriving, relaxed_completed;
   uint64_t loads = 0;     // phases up to this one (exclusive) have had copies
   uint64_t observed = 0;  // completion of the phases up to this one (exclusive) was observed by somebody
+  // By whom, of the latest such phase.
+  struct Observer {
+    uint32_t agent;
+    Component at;
+  };
+  std::vector<Observer> observers;
   uint32_t load_line = 0, load_warp = 0;  // the first copy of the latest such phase
-  // The latest arrivals of the current phase and of the latest complete one: one a line.
+  // The latest arrivals of the current phase and of the latest complete one: one a line. And the first of the
+  // current phase, if nobody had observed the one before.
   std::vector<Arrival> arrivals, completing;
+  std::optional<Arrival> early;
+  // The threads that arrived in the current phase and in the one before: agent of the warp, lanes.
+  std::vector<std::pair<uint32_t, uint32_t>> arrived, arrived_before;
   uint32_t init_lane = 0;
 };
 
@@ -132,6 +157,8 @@ class Checker {
   // The same by each of `lanes` at its place.
   bool shared_lanes(Warp& w, const Op& op, const Async& a, uint32_t lanes, const LaneAccess& at);
   // An operand of a wgmma in pieces of 16 bytes.
+  // The reads of a cp.async from global memory.
+  bool global_lanes(Warp& w, const Op& op, const Async& a, uint32_t lanes, const LaneAccess& at);
   bool wgmma_operand(Warp& w, const Op& op, const uint32_t* pieces, uint32_t count);
   bool global_range(Warp& w, const Op& op, const Async& a, uint64_t address, uint64_t bytes);
   bool tensor_map(Warp& w, const Op& op, uint64_t address, const Async& a);
@@ -141,19 +168,21 @@ class Checker {
   static void warp_sync(WarpOrder& o) {
     ++o.sync;
     o.sub = 1;
+    if (o.cp_waited != o.cp_shared) share_copies(o);
     if (!o.parts.empty()) merge_parts(o);
   }
   // Everything that is before `lanes` now is published into `to`; what they do from now on is not.
   void release(Warp& w, uint32_t lanes, Clock& to);
   void acquire(Warp& w, uint32_t lanes, const Clock& from);
-  void fence(Warp& w, uint32_t lanes, Scope scope);
+  void fence(Warp& w, uint32_t lanes, Scope scope, bool acquires = true, bool releases = true);
+  void release_tensor_map(Warp& w, uint32_t lanes);
   void fence_proxy_async(Warp& w, uint32_t lanes, bool shared, bool global);
   void fence_mbarrier_init(Warp& w, uint32_t lanes);
-  void acquire_tensor_map(Warp& w, uint32_t lanes, uint64_t address);
+  void acquire_tensor_map(Warp& w, uint32_t lanes, uint64_t address, Scope scope);
 
   // Strong accesses: before a write, behind a read.
   bool publish(Warp& w, const Op& op, uint32_t lanes, const LaneAccess& at, const Access& access);
-  void observe(Warp& w, uint32_t lanes, const LaneAccess& at, const Access& access);
+  bool observe(Warp& w, const Op& op, uint32_t lanes, const LaneAccess& at, const Access& access);
 
   // Barriers
   void barrier_arrive(Warp& w, uint32_t lanes, BarrierOrder& b, bool relaxed);
@@ -165,14 +194,15 @@ class Checker {
   // mbarriers
   bool mbarrier_init(Warp& w, const Op& op, int lane, uint32_t offset);
   // Before any other operation: does the thread see the object's initialisation?
-  bool mbarrier_use(Warp& w, const Op& op, int lane, Cta& target, uint32_t offset);
+  bool mbarrier_use(Warp& w, const Op& op, int lane, Cta& target, uint32_t offset, bool visits = true);
   bool mbarrier_arrive(Warp& w, const Op& op, int lane, Cta& target, uint32_t offset, bool relaxed,
                        uint64_t phase);
   void mbarrier_copy_issued(Warp& w, const Op& op, Cta& target, uint32_t offset, uint64_t phase);
-  void mbarrier_completed(Cta& target, uint32_t offset, uint64_t phase);  // `phase` did
+  // `phase` did, by `op` of `w`.
+  bool mbarrier_completed(Warp& w, const Op& op, int lane, Cta& target, uint32_t offset, uint64_t phase);
   bool mbarrier_observed(Warp& w, const Op& op, uint32_t lanes, uint32_t offset, bool relaxed,
                          uint64_t phase);
-  void mbarrier_cp_async(Warp& w, Cta& target, uint32_t offset, uint32_t number);
+  void mbarrier_cp_async(Warp& w, const Op& op, int lane, Cta& target, uint32_t offset, uint32_t number);
   MbarrierOrder& mbarrier(const Cta& target, uint32_t offset);
 
   // Groups
@@ -208,9 +238,14 @@ class Checker {
   Grid& grid() { return grid_; }
   Cluster& cluster() { return cluster_; }
 
-  // Agents that are none: number 1 of the first = griddepcontrol.wait was executed; of the second, in a
-  // fenced clock: a proxy fence stands behind what was seen of other clusters.
-  static constexpr uint32_t kPrerequisite = 1, kForeignFence = 2;
+  // An agent that is none: its number 1 = griddepcontrol.wait was executed.
+  static constexpr uint32_t kPrerequisite = 1;
+  static bool has_waited_for_grid(const WarpOrder& o, int lane) {
+    if (o.clock.seen.covers(kPrerequisite, 1, 0, 0)) return true;
+    for (const auto& p : o.parts)
+      if ((lane < 0 || (p.lanes >> lane & 1)) && p.clock.seen.covers(kPrerequisite, 1, 0, 0)) return true;
+    return false;
+  }
 
   // Is the record before lane `lane` of the warp?
   bool before(const WarpOrder& o, const Record& r, uint32_t r_lane, int lane) const;
@@ -220,6 +255,9 @@ class Checker {
  private:
   friend struct Judgement;
   static void merge_parts(WarpOrder& o);
+  static void share_copies(WarpOrder& o);
+  bool behind_observers(const MbarrierOrder& m, uint64_t phase) const;
+  bool warpgroups_agree(const Cta& cta);
   static Clock& part(WarpOrder& o, uint32_t lanes, uint32_t live);
   Clock effective(Warp& w, uint32_t lanes);
   std::shared_ptr<const Clock> released(Warp& w, uint32_t lanes);
@@ -227,6 +265,9 @@ class Checker {
   Record make_record(Warp& w, const Op& op, Actor actor, AccessKind kind, uint32_t size);
   Record generic_record(Warp& w, const Op& op, const Access& access);
   Site site_of_arrival(const Arrival& a, const char* action) const;
+  // B7 or B7P: `event` in `phase` of the mbarrier, at `site`.
+  void report_unobserved(Diagnostic id, const std::string& event, Cta& target, uint32_t offset,
+                         uint64_t phase, Site site);
   bool judge_shared(struct Judgement& j, Cta& target, uint32_t offset, uint32_t bytes, int lane);
   bool judge_global(struct Judgement& j, uint64_t address, uint64_t bytes, int lane);
   bool report_shared(Judgement& j, const Cta& target);
@@ -236,13 +277,15 @@ class Checker {
   Cta* owner(const Warp& w, const std::byte* host) const;
   Cells shared_cells(const Cta& cta);
   void keep_small();
-  bool enter(Warp& w, const Op& op, int lane, Cta& target, const Record& r);
+  // `visits`: the target must not exit before the access is over.
+  bool enter(Warp& w, const Op& op, int lane, Cta& target, const Record& r, bool visits = true);
 
   Cluster& cluster_;
   Grid& grid_;
   uint32_t number_;
-  uint32_t agents_ = 3;
+  uint32_t agents_ = 2;
   uint32_t stamp_ = 0;
+  bool fenced_for_system_ = false;  // by anybody
   std::vector<std::unique_ptr<WarpOrder>> warps_;
   History history_;  // of shared memory
   struct CtaOrder {
@@ -259,7 +302,11 @@ class Checker {
     std::array<Named, 16> named;
   };
   std::vector<CtaOrder> ctas_;  // by rank
-  std::unordered_map<uint64_t, std::unordered_map<uint32_t, VectorClock>>
+  struct AcquiredMap {
+    Clock known;
+    Scope scope;
+  };
+  std::unordered_map<uint64_t, std::unordered_map<uint32_t, AcquiredMap>>
       acquired_maps_;  // by address, warp agent
 };
 

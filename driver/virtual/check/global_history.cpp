@@ -47,7 +47,7 @@ void GlobalHistory::forget() {
   published_.clear();
 }
 
-void GlobalHistory::begin(uint32_t grid) {
+void GlobalHistory::begin(uint32_t grid, uint32_t prerequisite) {
   // What ended long ago is before everything that begins now.
   if (running_ == 0 && (history_.size() > kRecords || history_.set_count() > kRecords / 16)) forget();
   if (running_ == 0 && grids_.size() > 1000)
@@ -55,6 +55,7 @@ void GlobalHistory::begin(uint32_t grid) {
   if (history_.size() > kMostRecords) forget();
   ++running_;
   grids_[grid].began = ++time_;
+  grids_[grid].prerequisite = prerequisite;
 }
 
 void GlobalHistory::end(uint32_t grid) {
@@ -66,6 +67,19 @@ bool GlobalHistory::before(uint32_t grid, uint32_t other) const {
   const auto a = grids_.find(grid), b = grids_.find(other);
   if (a == grids_.end() || b == grids_.end()) return true;
   return a->second.ended != 0 && a->second.ended < b->second.began;
+}
+
+// Whoever waits knows the prerequisite complete; and what was complete for it, if it waited itself. Who does
+// not wait knows what the prerequisite knew when it let its dependents start.
+bool GlobalHistory::before_dependent(uint32_t earlier, uint32_t prerequisite, bool waited) const {
+  bool complete = waited;
+  for (uint32_t g = prerequisite; earlier != g;) {
+    const auto span = grids_.find(g);
+    if (span == grids_.end() || span->second.prerequisite == 0) return true;
+    complete = span->second.waited && (complete || !span->second.triggered_early);
+    g = span->second.prerequisite;
+  }
+  return complete;
 }
 
 }  // namespace ptxops::virt

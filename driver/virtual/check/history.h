@@ -70,7 +70,7 @@ struct Touch {
   uint64_t conflict_at = 0;     // and the byte
   int conflict_lane = 0;        // of this access
   bool conflict_fresh = false;  // nobody had written the word before
-  // Set by ordered(): the record may come before only because both accesses are strong.
+  // Set by ordered(): the record may come before only because both accesses are strong, or write the same.
   bool tolerated = false;
 
  private:

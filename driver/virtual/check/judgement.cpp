@@ -2,6 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <bit>
+#include <cstring>
+
 #include "driver/virtual/check/global_history.h"
 
 namespace ptxops::virt {
@@ -26,7 +29,7 @@ const char* actor_text(const Record& r) {
     case Actor::nc_load:
       return "reads by ld.global.nc";
     case Actor::cp_async:
-      return "writes by cp.async";
+      return load ? "reads by cp.async" : "writes by cp.async";
     case Actor::st_async:
       return "writes by st.async";
     case Actor::bulk_load:
@@ -108,8 +111,22 @@ std::string action_of(const Record& r, const std::string& where) {
   return fmt::format("{} {} bytes of {}", actor_text(r), r.size, where);
 }
 
+// Does this st write, for all its lanes, what lies there since the write `r`?
+bool Judgement::repeats(const Record& r) const {
+  if (!stored || r.kind != AccessKind::store || r.actor != Actor::generic || r.size != own.size) return false;
+  for (uint32_t rest = lanes; rest; rest &= rest - 1) {
+    const uint32_t lane = static_cast<uint32_t>(std::countr_zero(rest));
+    const std::byte* there = at->contiguous ? at->host[0] + lane * own.size : at->host[lane];
+    for (uint32_t k = 0; k < stored->count; ++k)
+      if (std::memcmp(there + k * stored->size, stored->from[k] + lane * stored->stride, stored->size) != 0)
+        return false;
+  }
+  return true;
+}
+
 // Morally strong accesses may race.
 bool Judgement::compatible(const Record& r) const {
+  if (!r.strong && !own.strong) return !reported(Diagnostic::M1V) && repeats(r);
   if (!r.strong || !own.strong) return false;
   if (!includes(r.scope, r, own) || !includes(own.scope, r, own)) return false;
   return r.size == own.size || (r.kind == AccessKind::atomic && own.kind == AccessKind::atomic &&
@@ -123,7 +140,10 @@ bool Judgement::ordered(const Record& r, uint32_t lane, int my_lane, bool exact,
     why = Why::non_coherent;
     return false;
   }
-  if (!(own_warp && !exact) && !checker.before(o, r, lane, my_lane)) {
+  // Readers in a set may have been noted for a neighbouring word.
+  const bool own_agents = r.cluster == own.cluster && (r.agent == o.strong_agent || r.agent == o.cp_async);
+  const uint32_t by = own_agents && !exact && my_lane >= 0 ? static_cast<uint32_t>(my_lane) : lane;
+  if (!(own_warp && !exact) && !checker.before(o, r, by, my_lane)) {
     if (compatible(r)) {
       tolerated = true;
       return true;
@@ -161,10 +181,24 @@ Diagnostic Judgement::diagnose(const Record& r, uint32_t lane) const {
     if (own.actor == Actor::bulk_read) return shared ? P2 : P3;
     return P5;
   }
-  if (r.grid != own.grid) return C9;
+  if (r.grid != own.grid) {
+    const uint32_t prerequisite = static_cast<uint32_t>(checker.grid().prerequisite);
+    const bool dependent =
+        prerequisite != 0 && !GlobalHistory::get().before_dependent(
+                                 r.grid, prerequisite, Checker::has_waited_for_grid(o, conflict_lane));
+    return dependent ? C9 : M1;
+  }
+  const auto covered = [&](Flaw flaw) {
+    return r.cluster == own.cluster &&
+           o.flawed[static_cast<size_t>(flaw)].covers(r.agent, r.sync, r.sub, lane);
+  };
+  const bool copies = own.actor == Actor::bulk_load || own.actor == Actor::st_async;
   switch (r.actor) {
     case Actor::bulk_load:
     case Actor::st_async:
+      // Copies over copies: whoever waited for the earlier one has not said so.
+      if (copies && covered(Flaw::relaxed_mbarrier)) return B9;
+      if (copies && o.last_wait_stamp > r.stamp) return A5;
       return o.last_wait_stamp > r.stamp ? B8 : A3;
     case Actor::bulk_read:
       if (o.last_group_wait_stamp > r.stamp) return A4;
@@ -175,18 +209,18 @@ Diagnostic Judgement::diagnose(const Record& r, uint32_t lane) const {
     case Actor::wgmma:
       return async ? P7 : P8;
     case Actor::cp_async:
-      return A7;
+      if (r.kind != AccessKind::load) return A7;
+      break;
     case Actor::tensormap:
       return P11;
     default:
       break;
   }
-  const auto covered = [&](Flaw flaw) {
-    return r.cluster == own.cluster &&
-           o.flawed[static_cast<size_t>(flaw)].covers(r.agent, r.sync, r.sub, lane);
-  };
-  const Clock* narrow = r.cluster == own.cluster ? &o.narrow : o.narrow.of_cluster(r.cluster);
-  if (narrow && narrow->seen.covers(r.agent, r.sync, r.sub, lane)) return M2;
+  // Whoever has seen it narrowly may have passed it on.
+  for (const auto& seen : checker.warps_) {
+    const Clock* narrow = r.cluster == own.cluster ? &seen->narrow : seen->narrow.of_cluster(r.cluster);
+    if (narrow && narrow->seen.covers(r.agent, r.sync, r.sub, lane)) return M2;
+  }
   if (covered(Flaw::relaxed_mbarrier)) return B9;
   if (covered(Flaw::init_fence)) return C12;
   if (covered(Flaw::relaxed_cluster)) return C5;
@@ -194,7 +228,7 @@ Diagnostic Judgement::diagnose(const Record& r, uint32_t lane) const {
   if (conflict_fresh && r.kind == AccessKind::load &&
       (own.actor == Actor::bulk_load || own.actor == Actor::st_async))
     return checker.has_waited(r.cta, r.warp) ? B8 : A3;
-  if (own.actor == Actor::cp_async) return A7;
+  if (own.actor == Actor::cp_async && own.kind != AccessKind::load) return A7;
   if (own.actor == Actor::bulk_load || (own.actor == Actor::bulk_store && shared)) return A5;
   if (own.actor == Actor::nc_load || r.actor == Actor::nc_load) return M7;
   if (r.strong && own.strong) return r.size == own.size ? M2 : M5;
@@ -202,7 +236,8 @@ Diagnostic Judgement::diagnose(const Record& r, uint32_t lane) const {
   const bool weak_before = r.kind == AccessKind::load && !r.strong && own.strong;
   if ((weak_load || weak_before) && is_polled(*w.split->frame->code, weak_load ? own.line : r.line))
     return M3;
-  return r.cluster == own.cluster && r.agent == o.agent ? M1W : M1;
+  if (repeats(r)) return M1V;
+  return r.cluster == own.cluster && (r.agent == o.agent || r.agent == o.strong_agent) ? M1W : M1;
 }
 
 bool Judgement::report(const History& history, const std::string& where) {
@@ -226,9 +261,11 @@ bool Judgement::report(const History& history, const std::string& where) {
   if (r.grid == own.grid) {
     checker.grid().desc.program->show_line(earlier, r.line);
   } else {
-    earlier.action += " (in the previous grid)";
+    earlier.action += " (in another grid)";
   }
-  f.missing = missing_text(f.id, r, own);
+  f.missing = r.grid != own.grid && f.id == Diagnostic::M1
+                  ? "order between the two grids: one stream, or an event that the second waits for"
+                  : missing_text(f.id, r, own);
   checker.grid().record(Fault(std::move(f)));
   return false;
 }

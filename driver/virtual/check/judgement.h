@@ -25,10 +25,15 @@ struct Judgement : Touch {
   const Record& own;  // must outlive the judgement
   bool shared;
   bool one_lane = false;  // the whole access is by one lane
+  // Of a weak st: its values, where they go, and whose they are.
+  const StoredValues* stored = nullptr;
+  const LaneAccess* at = nullptr;
+  uint32_t lanes = 0;
   Why why = Why::unordered;
 
  private:
   bool compatible(const Record& r) const;
+  bool repeats(const Record& r) const;
   Diagnostic diagnose(const Record& r, uint32_t lane) const;
 };
 

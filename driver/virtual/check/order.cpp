@@ -25,13 +25,23 @@ void advance(WarpOrder& o) {
   ++o.sub;
 }
 
+Arrival arrival_of(const Warp& w, const Op& op) {
+  return {{w.cta->id.x, w.cta->id.y, w.cta->id.z}, w.id, op.line, 0, {}};
+}
+
+uint32_t& lanes_of(std::vector<std::pair<uint32_t, uint32_t>>& threads, uint32_t agent) {
+  for (auto& [a, lanes] : threads)
+    if (a == agent) return lanes;
+  return threads.emplace_back(agent, 0).second;
+}
+
 // One of each line, the latest first.
 void note_arrival(std::vector<Arrival>& all, const Warp& w, const Op& op) {
   constexpr size_t kMost = 4;
   if (!all.empty() && all.front().line == op.line) return;
   std::erase_if(all, [&](const Arrival& a) { return a.line == op.line; });
   if (all.size() == kMost) all.pop_back();
-  all.insert(all.begin(), Arrival{{w.cta->id.x, w.cta->id.y, w.cta->id.z}, w.id, op.line, 0, {}});
+  all.insert(all.begin(), arrival_of(w, op));
 }
 
 }  // namespace
@@ -49,6 +59,12 @@ Clock& Checker::part(WarpOrder& o, uint32_t lanes, uint32_t live) {
   return o.parts.back().clock;
 }
 
+// The lanes have been ordered among each other: what each has waited for is known to all.
+void Checker::share_copies(WarpOrder& o) {
+  o.clock.seen.raise(o.cp_async, {o.cp_waited, 0, 0});
+  o.cp_shared = o.cp_waited;
+}
+
 // Everything before `lanes`, without their warp's own accesses.
 Clock Checker::effective(Warp& w, uint32_t lanes) {
   Clock c = w.order->clock;
@@ -64,6 +80,7 @@ void Checker::release(Warp& w, uint32_t lanes, Clock& to) {
     if (p.lanes & lanes) to.join(p.clock);
   to.seen.raise(o.agent, own_component(o, lanes));
   if (o.strong_writes) to.seen.raise(o.strong_agent, {o.strong_writes, 0, 0});
+  if (o.cp_waited != o.cp_shared) to.seen.raise(o.cp_async, {o.cp_waited - 1, 0, lanes});
   advance(o);
 }
 
@@ -97,22 +114,28 @@ bool Checker::includes(Scope scope, uint32_t cluster, int cta, int device, const
   return true;
 }
 
-void Checker::fence(Warp& w, uint32_t lanes, Scope scope) {
+void Checker::fence(Warp& w, uint32_t lanes, Scope scope, bool acquires, bool releases) {
   WarpOrder& o = *w.order;
-  const Clock now = effective(w, lanes);
+  const Clock now = acquires ? effective(w, lanes) : Clock{};
   if (!now.observed.empty()) {
     Clock& to = part(o, lanes, w.live());
+    const auto covers = [&](const Clock::Observed& seen) {
+      return includes(scope, seen.cluster, seen.cta, seen.device, w);
+    };
     for (const auto& seen : now.observed) {
+      Clock& into = covers(seen) ? to : o.narrow;
       if (seen.cluster != number_)
-        to.join_cluster(seen.cluster, seen.clock);
+        into.join_cluster(seen.cluster, seen.clock);
       else
-        to.join(*seen.clock);
+        into.join(*seen.clock);
     }
-    to.observed.clear();
+    std::erase_if(to.observed, covers);
   }
+  if (!releases) return;
   o.fence = released(w, lanes);
   o.fence_lanes = lanes;
   o.fence_scope = scope;
+  fenced_for_system_ |= scope == Scope::sys;
   if (scope >= Scope::gpu) part(o, lanes, w.live()).fenced_gpu.join(o.fence->seen);
 }
 
@@ -121,11 +144,14 @@ void Checker::fence_proxy_async(Warp& w, uint32_t lanes, bool shared, bool globa
   Clock now = effective(w, lanes);
   now.seen.raise(o.agent, own_component(o, lanes));
   if (o.strong_writes) now.seen.raise(o.strong_agent, {o.strong_writes, 0, 0});
+  if (o.cp_waited != o.cp_shared) now.seen.raise(o.cp_async, {o.cp_waited - 1, 0, lanes});
   advance(o);
-  now.seen.raise(kForeignFence, {1, 0, 0});
   Clock& to = part(o, lanes, w.live());
   if (shared) to.fenced_shared.join(now.seen);
-  if (global) to.fenced_global.join(now.seen);
+  if (global) {
+    to.fenced_global.join(now.seen);
+    to.fence_foreign(now.foreign);
+  }
 }
 
 void Checker::fence_mbarrier_init(Warp& w, uint32_t lanes) {
@@ -134,14 +160,26 @@ void Checker::fence_mbarrier_init(Warp& w, uint32_t lanes) {
   advance(o);
 }
 
-void Checker::acquire_tensor_map(Warp& w, uint32_t lanes, uint64_t address) {
-  acquired_maps_[address][w.order->agent] = effective(w, lanes).seen;
-  acquired_maps_[address][w.order->agent].raise(w.order->agent, own_component(*w.order, lanes));
+void Checker::release_tensor_map(Warp& w, uint32_t lanes) {
+  WarpOrder& o = *w.order;
+  Clock now = effective(w, lanes);
+  now.seen.raise(o.agent, own_component(o, lanes));
+  advance(o);
+  part(o, lanes, w.live()).fenced_map.join(now.seen);
+}
+
+void Checker::acquire_tensor_map(Warp& w, uint32_t lanes, uint64_t address, Scope scope) {
+  Clock now = effective(w, lanes);
+  now.seen.raise(w.order->agent, own_component(*w.order, lanes));
+  acquired_maps_[address][w.order->agent] = {std::move(now), scope};
   advance(*w.order);
 }
 
 void Checker::grid_wait(Warp& w, uint32_t lanes) {
   raise(w, lanes, kPrerequisite, 1);
+  if (grid_.prerequisite == 0) return;
+  std::lock_guard lock(GlobalHistory::get().lock());
+  GlobalHistory::get().wait(static_cast<uint32_t>(grid_.id));
 }
 
 // ---- Strong accesses
@@ -186,7 +224,9 @@ bool Checker::publish(Warp& w, const Op& op, uint32_t lanes, const LaneAccess& a
     if (at.where == LaneAccess::Where::global) {
       const Allocation* a = grid_.desc.memory->find(address);
       if (a && a->device != grid_.desc.device) {
-        Diagnostic id = access.scope != Scope::sys ? Diagnostic::M4 : Diagnostic::S1;
+        // Without a fence of system scope a narrower one does not make the write a release towards them.
+        const bool fenced_narrowly = !releases && scope != Scope::sys && !fenced_for_system_;
+        Diagnostic id = access.scope != Scope::sys || fenced_narrowly ? Diagnostic::M4 : Diagnostic::S1;
         bool bad = id == Diagnostic::M4;
         if (!bad)
           for (const auto& b : o.bulk) {
@@ -226,8 +266,27 @@ bool Checker::publish(Warp& w, const Op& op, uint32_t lanes, const LaneAccess& a
   return true;
 }
 
-void Checker::observe(Warp& w, uint32_t lanes, const LaneAccess& at, const Access& access) {
+bool Checker::observe(Warp& w, const Op& op, uint32_t lanes, const LaneAccess& at, const Access& access) {
   WarpOrder& o = *w.order;
+  if (access.scope != Scope::sys && at.where == LaneAccess::Where::global && reported(Diagnostic::M4)) {
+    const int lane = std::countr_zero(lanes);
+    const uint64_t address = reinterpret_cast<uint64_t>(at.host[lane]);
+    const Allocation* a = grid_.desc.memory->find(address);
+    if (a && a->device != grid_.desc.device) {
+      Finding f;
+      f.id = Diagnostic::M4;
+      f.kernel = grid_.kernel().name;
+      f.what = fmt::format(
+          "a flag in host or peer memory is polled with a scope narrower than .sys; {} memory of device {}",
+          a->kind, a->device);
+      const Record r = make_record(w, op, Actor::generic, access.kind, access.size);
+      f.sites[0] =
+          site_of(w, op, lane, action_of(r, fmt::format("global memory at {:#x}", address)), "generic");
+      f.site_count = 1;
+      grid_.record(Fault(std::move(f)));
+      return false;
+    }
+  }
   const bool acquires = access.order == Order::acquire || access.order == Order::acq_rel;
   GlobalHistory& g = GlobalHistory::get();
   std::lock_guard lock(g.lock());
@@ -236,9 +295,13 @@ void Checker::observe(Warp& w, uint32_t lanes, const LaneAccess& at, const Acces
     const int lane = std::countr_zero(rest);
     if (at.host[lane] == previous) continue;
     previous = at.host[lane];
-    const auto* publications = g.find_published(reinterpret_cast<uint64_t>(previous));
-    if (!publications) continue;
-    for (const auto& p : *publications) {
+    const uint64_t address = reinterpret_cast<uint64_t>(previous);
+    const GlobalHistory::Published* published = g.find_published(address);
+    if (!published) continue;
+    const WarpOrder::Poll poll{address, published->version, lanes, access.scope, acquires};
+    if (poll == o.poll) continue;
+    o.poll = poll;
+    for (const auto& p : published->all) {
       const Scope scope = std::min(p.scope, access.scope);
       if (!includes(scope, p.cluster, p.cta, p.device, w)) {
         if (p.cluster == number_)
@@ -255,9 +318,10 @@ void Checker::observe(Warp& w, uint32_t lanes, const LaneAccess& at, const Acces
           to.join(*p.clock);
         continue;
       }
-      part(o, lanes, w.live()).observe({p.cluster, p.clock});
+      part(o, lanes, w.live()).observe({p.cluster, p.cta, p.device, p.clock});
     }
   }
+  return true;
 }
 
 // ---- Barriers
@@ -370,7 +434,7 @@ bool Checker::mbarrier_init(Warp& w, const Op& op, int lane, uint32_t offset) {
   return true;
 }
 
-bool Checker::mbarrier_use(Warp& w, const Op& op, int lane, Cta& target, uint32_t offset) {
+bool Checker::mbarrier_use(Warp& w, const Op& op, int lane, Cta& target, uint32_t offset, bool visits) {
   MbarrierOrder& m = mbarrier(target, offset);
   const WarpOrder& o = *w.order;
   if (!before(o, m.init, m.init_lane, lane) &&
@@ -395,37 +459,50 @@ bool Checker::mbarrier_use(Warp& w, const Op& op, int lane, Cta& target, uint32_
     grid_.record(Fault(std::move(f)));
     return false;
   }
-  if (&target == w.cta) return true;
+  if (&target == w.cta || !visits) return true;
   ctas_[target.rank].visitors[o.agent] = {make_record(w, op, Actor::generic, AccessKind::atomic, 8),
                                           static_cast<uint32_t>(lane < 0 ? 0 : lane)};
   return true;
 }
 
+void Checker::report_unobserved(Diagnostic id, const std::string& event, Cta& target, uint32_t offset,
+                                uint64_t phase, Site site) {
+  const MbarrierOrder& m = mbarrier(target, offset);
+  Finding f;
+  f.id = id;
+  f.kernel = grid_.kernel().name;
+  f.what =
+      fmt::format("{} of the mbarrier at {:#x} of CTA rank {}; nobody observed that phase {} was complete",
+                  event, offset, target.rank, phase - 1);
+  f.missing =
+      fmt::format("a successful test_wait or try_wait of phase {} before line {}", phase - 1, site.line);
+  f.sites[0] = std::move(site);
+  f.site_count = 1;
+  // Either the wait is missing, or an arrival too many completed the phase.
+  for (const Arrival& a : m.completing) {
+    f.what += fmt::format("; warp {} arrived in phase {} at line {}", a.warp, phase - 1, a.line);
+    if (f.site_count == 1) f.sites[f.site_count++] = site_of_arrival(a, "arrived in the phase before");
+  }
+  grid_.record(Fault(std::move(f)));
+}
+
 bool Checker::mbarrier_arrive(Warp& w, const Op& op, int lane, Cta& target, uint32_t offset, bool relaxed,
                               uint64_t phase) {
   MbarrierOrder& m = mbarrier(target, offset);
-  if (phase > m.observed && reported(Diagnostic::B7)) {
-    Finding f;
-    f.id = Diagnostic::B7;
-    f.kernel = grid_.kernel().name;
-    f.what = fmt::format(
-        "arrival in phase {} of the mbarrier at {:#x} of CTA rank {}; nobody observed that phase {} "
-        "was complete",
-        phase, offset, target.rank, phase - 1);
-    f.sites[0] = site_of(w, op, lane, "arrives", "generic");
-    f.site_count = 1;
-    // Either the wait is missing, or an arrival too many completed the phase.
-    for (const Arrival& a : m.completing) {
-      f.what += fmt::format("; warp {} arrived in phase {} at line {}", a.warp, phase - 1, a.line);
-      if (f.site_count == 1) f.sites[f.site_count++] = site_of_arrival(a, "arrived in the phase before");
+  const uint32_t lanes = lane < 0 ? w.live() : 1u << lane;
+  if (phase > m.observed) {
+    // Who has arrived in the phase before is a round ahead; another's arrival is left over from it.
+    const bool ahead = (lanes & ~lanes_of(m.arrived_before, w.order->agent)) == 0;
+    const Diagnostic id = ahead ? Diagnostic::B7P : Diagnostic::B7;
+    if (reported(id)) {
+      report_unobserved(id, fmt::format("arrival in phase {}", phase), target, offset, phase,
+                        site_of(w, op, lane, "arrives", "generic"));
+      return false;
     }
-    f.missing =
-        fmt::format("a successful test_wait or try_wait of phase {} before line {}", phase - 1, op.line);
-    grid_.record(Fault(std::move(f)));
-    return false;
+    if (!m.early) m.early = arrival_of(w, op);
   }
   note_arrival(m.arrivals, w, op);
-  const uint32_t lanes = lane < 0 ? w.live() : 1u << lane;
+  lanes_of(m.arrived, w.order->agent) |= lanes;
   if (relaxed) {
     m.relaxed_arriving.join(effective(w, lanes).seen);
     m.relaxed_arriving.raise(w.order->agent, own_component(*w.order, lanes));
@@ -445,15 +522,44 @@ void Checker::mbarrier_copy_issued(Warp& w, const Op& op, Cta& target, uint32_t 
   }
 }
 
-void Checker::mbarrier_completed(Cta& target, uint32_t offset, uint64_t phase) {
+// Is one of the arrivals of `phase` behind somebody who observed that the phase before was complete, not just
+// later this time? That is not asked where knowledge may come without being published: through copies that
+// the observer issued, to other CTAs or with arrivals of their own, and through relaxed arrivals.
+bool Checker::behind_observers(const MbarrierOrder& m, uint64_t phase) const {
+  if (phase == 0 || phase < m.observed || cluster_.ctas.size() > 1 || !m.relaxed_arriving.empty())
+    return true;
+  const auto by_copies = [](const auto& o) { return o->cp_sealed != 0; };
+  if (std::any_of(warps_.begin(), warps_.end(), by_copies)) return true;
+  return std::any_of(m.observers.begin(), m.observers.end(), [&](const MbarrierOrder::Observer& by) {
+    const Component* k = m.arriving.seen.find(by.agent);
+    return k &&
+           (by.at.sync < k->sync || (by.at.sync == k->sync && by.at.sub <= k->sub && (k->mask & by.at.mask)));
+  });
+}
+
+bool Checker::mbarrier_completed(Warp& w, const Op& op, int lane, Cta& target, uint32_t offset,
+                                 uint64_t phase) {
   MbarrierOrder& m = mbarrier(target, offset);
+  const bool observed = phase <= m.observed;
+  if ((!observed || !behind_observers(m, phase)) && reported(Diagnostic::B7)) {
+    report_unobserved(
+        Diagnostic::B7,
+        fmt::format("completion of phase {}{}", phase, observed ? ", in another schedule," : ""), target,
+        offset, phase,
+        m.early ? site_of_arrival(*m.early, "arrives") : site_of(w, op, lane, "arrives", "generic"));
+    return false;
+  }
+  m.early.reset();
   m.arriving.seen.raise(m.agent, {static_cast<uint32_t>(phase + 1), 0, 0});
   std::swap(m.completed, m.arriving);
   std::swap(m.relaxed_completed, m.relaxed_arriving);
   std::swap(m.completing, m.arrivals);
   m.arrivals.clear();
+  std::swap(m.arrived_before, m.arrived);
+  m.arrived.clear();
   m.arriving = Clock{};
   m.relaxed_arriving.clear();
+  return true;
 }
 
 bool Checker::mbarrier_observed(Warp& w, const Op& op, uint32_t lanes, uint32_t offset, bool relaxed,
@@ -483,13 +589,24 @@ bool Checker::mbarrier_observed(Warp& w, const Op& op, uint32_t lanes, uint32_t 
     acquire(w, lanes, m.completed);
   if (!m.relaxed_completed.empty())
     o.flawed[static_cast<size_t>(Flaw::relaxed_mbarrier)].join(m.relaxed_completed);
-  m.observed = std::max(m.observed, phase + 1);
+  if (phase + 1 > m.observed) {
+    m.observed = phase + 1;
+    m.observers.clear();
+  }
+  if (phase + 1 == m.observed && phase + 1 != 0) {
+    const auto mine = std::find_if(m.observers.begin(), m.observers.end(),
+                                   [&](const auto& by) { return by.agent == o.agent; });
+    if (mine == m.observers.end()) m.observers.push_back({o.agent, own_component(o, lanes)});
+  }
   o.last_wait_stamp = stamp();
   return true;
 }
 
-void Checker::mbarrier_cp_async(Warp& w, Cta& target, uint32_t offset, uint32_t number) {
-  mbarrier(target, offset).arriving.seen.raise(cp_async_agent(w), {number, 0, 0});
+void Checker::mbarrier_cp_async(Warp& w, const Op& op, int lane, Cta& target, uint32_t offset,
+                                uint32_t number) {
+  MbarrierOrder& m = mbarrier(target, offset);
+  note_arrival(m.arrivals, w, op);
+  if (number) m.arriving.seen.raise(cp_async_agent(w), {number - 1, 0, 1u << lane});
 }
 
 // ---- Groups
@@ -513,8 +630,13 @@ uint32_t Checker::cp_async_agent(Warp& w) {
   return w.order->cp_async;
 }
 
+// Each lane knows of its own copies.
 void Checker::cp_async_done(Warp& w, uint32_t lanes, uint32_t number) {
-  raise(w, lanes, cp_async_agent(w), number);
+  WarpOrder& o = *w.order;
+  if (all_lanes(w, lanes))
+    o.cp_waited = std::max(o.cp_waited, number);
+  else
+    part(o, lanes, w.live()).seen.raise(cp_async_agent(w), {number - 1, 0, lanes});
 }
 
 uint32_t Checker::wgmma_agent(Warp& w) {
@@ -576,6 +698,34 @@ bool Checker::warp_exit(Warp& w, const Op& op) {
   return true;
 }
 
+// All warps of a warpgroup have executed the same setmaxnreg instructions.
+bool Checker::warpgroups_agree(const Cta& cta) {
+  if (!reported(Diagnostic::C8)) return true;
+  for (size_t first = 0; first < cta.warps.size(); first += 4) {
+    const size_t end = std::min(first + 4, cta.warps.size());
+    size_t most = first;
+    for (size_t i = first; i < end; ++i)
+      if (cta.warps[i]->order->setmaxnregs > cta.warps[most]->order->setmaxnregs) most = i;
+    for (size_t i = first; i < end; ++i) {
+      const uint32_t executed = cta.warps[i]->order->setmaxnregs;
+      Warp& w = *cta.warps[most];
+      if (executed == w.order->setmaxnregs) continue;
+      Finding f;
+      f.id = Diagnostic::C8;
+      f.kernel = grid_.kernel().name;
+      f.what = fmt::format(
+          "warp {} executed setmaxnreg {} times, warp {} of its warpgroup {} times: all four warps "
+          "must execute the same",
+          most, w.order->setmaxnregs, i, executed);
+      f.sites[0] = site_of(w, *w.order->setmaxnreg_op, -1, "executes the latest", "");
+      f.site_count = 1;
+      grid_.record(Fault(std::move(f)));
+      return false;
+    }
+  }
+  return true;
+}
+
 bool Checker::cta_exit(Warp& last, const Op& op) {
   Cta& cta = *last.cta;
   CtaOrder& c = ctas_[cta.rank];
@@ -614,7 +764,10 @@ bool Checker::cta_exit(Warp& last, const Op& op) {
     }
     for (const auto& w : cta.warps) {
       const WarpOrder& o = *w->order;
-      if (!o.cp_issued || known.seen.covers(o.cp_async, o.cp_issued, 0, 0)) continue;
+      const Component* cp = o.cp_issued ? known.seen.find(o.cp_async) : nullptr;
+      if (o.cp_waited == o.cp_issued ||
+          (cp && (cp->sync >= o.cp_issued || (cp->sync + 1 == o.cp_issued && cp->mask))))
+        continue;
       grid_.record(Fault(
           exits(Diagnostic::A8,
                 fmt::format("the CTA exits although warp {} has not waited for its latest cp.async", w->id),
@@ -622,6 +775,7 @@ bool Checker::cta_exit(Warp& last, const Op& op) {
       return false;
     }
   }
+  if (!warpgroups_agree(cta)) return false;
   if (reported(Diagnostic::C6))
     for (const auto& [agent, visit] : c.visitors) {
       const auto& [r, lane] = visit;

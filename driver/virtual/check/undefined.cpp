@@ -6,6 +6,7 @@
 #include <mutex>
 
 #include "driver/virtual/check/checker.h"
+#include "driver/virtual/check/undefined_copy.h"
 #include "driver/virtual/check/undefined_flow.h"
 #include "driver/virtual/exec/shadow.h"
 #include "driver/virtual/memory/memory.h"
@@ -41,6 +42,7 @@ Kind kind_of(const isa::Instruction& in, bool mma) {
   if (root == "vote") return Kind::vote;
   if (is_one_of(root, {"redux", "match"})) return Kind::reduce;
   if (root == "movmatrix") return Kind::transpose;
+  if (root == "mma" && in.choice("shape") != "m8n8k4") return Kind::product;
   if (is_one_of(root, {"wgmma", "elect", "bar", "barrier", "call", "atom", "red", "mbarrier", "fns"}))
     return Kind::forget;
   if (is_one_of(root, {"add", "sub", "mul", "mad", "neg"}) && isa::is_integer(type) && !pairs &&
@@ -169,6 +171,10 @@ std::vector<uint32_t> find_unassigned(const Code& code, const std::vector<Effect
 // Of Undefined::Lanes::line: not the load of unwritten bytes, but the store of an undefined value that they
 // come from.
 constexpr uint32_t kStored = 1u << 31;
+// Or the instruction that was the first to read a register that nothing has written.
+constexpr uint32_t kRegister = 1u << 30;
+// Of Checker::undefined_stores(): a copy brought the bytes.
+constexpr uint32_t kCopied = 1u << 31;
 
 bool report(Warp& w, const Op& op, int lane, const char* use, const Undefined::Lanes& from) {
   if (!reported(Diagnostic::M6)) return true;
@@ -180,11 +186,13 @@ bool report(Warp& w, const Op& op, int lane, const char* use, const Undefined::L
   f.site_count = 1;
   if (from.line) {
     Op source = op;
-    source.line = from.line & ~kStored;
-    f.sites[f.site_count++] = site_of(
-        w, source, lane,
-        from.line & kStored ? "stores an undefined value before" : "reads what nobody has written before",
-        "generic");
+    source.line = from.line & ~(kStored | kRegister);
+    f.sites[f.site_count++] =
+        site_of(w, source, lane,
+                from.line & kStored     ? "stores an undefined value before"
+                : from.line & kRegister ? "reads a register that nothing has written before"
+                                        : "reads what nobody has written before",
+                "generic");
   }
   w.cta->cluster->grid->record(Fault(std::move(f)));
   return false;
@@ -308,7 +316,9 @@ bool track(Warp& w, const Op& op, uint32_t lanes) {
     }
   }
   if (e.writes.empty()) return true;
-  const UndefinedResults results = lanes ? undefined_results(w, code, in, e, lanes) : UndefinedResults{};
+  UndefinedResults results = lanes ? undefined_results(w, code, in, e, lanes) : UndefinedResults{};
+  for (auto& [slot, value] : results)
+    if (value.line == 0) value.line = in.line | kRegister;
   size_t next = 0;  // they come in the order of the writes
   for (const uint32_t slot : e.writes) {
     const bool named = next < results.size() && results[next].first == slot;
@@ -355,14 +365,16 @@ void forget_bits(uint8_t* shadow, uint64_t first, uint64_t count) {
 }
 
 // What a store of undefined bytes writes counts as not written; in shared memory the store is remembered.
-void mark_missing(Warp& w, const Op& op, const std::byte* host, uint32_t bytes, bool computed) {
+void mark_missing(Warp& w, const Op& op, const std::byte* host, uint32_t bytes, bool computed,
+                  uint32_t how = 0) {
   for (const auto& cta : w.cta->cluster->ctas) {
     const uint64_t first = static_cast<uint64_t>(host - cta->smem);
     if (first >= cta->smem_end) continue;
     forget_bits(cta->smem_shadow.get(), first, bytes);
     std::vector<uint32_t>& stores = w.order->checker->undefined_stores(*cta);
     if (stores.empty()) stores.resize(cta->smem_end / 4 + 1);
-    for (uint64_t i = first / 4; i <= (first + bytes - 1) / 4; ++i) stores[i] = 2 * op.line + computed;
+    for (uint64_t i = first / 4; i <= (first + bytes - 1) / 4; ++i)
+      stores[i] = (2 * op.line + computed) | how;
     return;
   }
   if (w.local && static_cast<uint64_t>(host - w.local.get()) < uint64_t{w.local_size} * kLanes)
@@ -386,7 +398,7 @@ uint32_t undefined_store_at(Warp& w, const std::byte* host) {
 // `lane` gets `mask` of a byte that counts as not written, from the load `op`.
 void load_missing(Warp& w, const Op& op, uint32_t lane, uint64_t mask, const std::byte* host,
                   Undefined::Lanes& to) {
-  const uint32_t store = undefined_store_at(w, host);
+  const uint32_t store = undefined_store_at(w, host) & ~kCopied;
   to.set(lane, mask, store & 1, store ? store / 2 | kStored : op.line);
 }
 
@@ -487,8 +499,47 @@ void undefined_matrix_store(Warp& w, const Op& op, const LaneAccess& at, uint32_
 
 uint32_t undefined_store_line(Warp& w, const Cta& cta, uint32_t offset) {
   const std::vector<uint32_t>& stores = w.order->checker->undefined_stores(cta);
-  return stores.empty() || shadow_first_clear(cta.smem_shadow.get(), offset, 1) == 1 ? 0
-                                                                                     : stores[offset / 4] / 2;
+  return stores.empty() || shadow_first_clear(cta.smem_shadow.get(), offset, 1) == 1
+             ? 0
+             : (stores[offset / 4] & ~kCopied) / 2;
+}
+
+bool met_undefined(Warp& w) {
+  if (!w.order) return false;
+  const uint32_t met = w.order->undefined.unwritten;
+  w.order->undefined.unwritten = 0;
+  return met != 0;
+}
+
+void undefined_copy(Warp& w, const Op& op, const std::byte* from, std::byte* to, uint32_t bytes) {
+  for (uint32_t i = 0; i < bytes; ++i) {
+    i += first_missing(w, from + i, bytes - i);
+    if (i == bytes) break;
+    mark_missing(w, op, to + i, 1, undefined_store_at(w, from + i) & 1, kCopied);
+  }
+}
+
+bool undefined_reduction(Warp& w, const Op& op, int lane, const std::byte* from, uint32_t bytes) {
+  const uint32_t at = first_missing(w, from, bytes);
+  if (at == bytes) return true;
+  Undefined::Lanes value;
+  if (const uint32_t store = undefined_store_at(w, from + at) & ~kCopied) value.line = store / 2 | kStored;
+  return report(w, op, lane, "is reduced into memory by a bulk copy", value);
+}
+
+void undefined_register_store(Warp& w, const Op& op, const std::byte* slot, int lane, std::byte* to,
+                              uint32_t bytes) {
+  const Undefined::Lanes& v = w.order->undefined.at(slot);
+  const uint32_t i = static_cast<uint32_t>(lane);
+  if (const uint64_t mask = v.mask(i)) mark_bits(w, op, to, bytes, mask, v.computed >> i & 1);
+}
+
+bool missing_by_copy(Warp& w, uint32_t offset, uint32_t bytes) {
+  const std::vector<uint32_t>& stores = w.order->checker->undefined_stores(*w.cta);
+  if (stores.empty()) return false;
+  for (uint32_t at = offset; at < offset + bytes; ++at)
+    if (shadow_first_clear(w.cta->smem_shadow.get(), at, 1) == 0 && !(stores[at / 4] & kCopied)) return false;
+  return true;
 }
 
 bool undefined_bulk_store(Warp& w, const Op& op, int lane, uint32_t first, uint32_t bytes) {
@@ -497,7 +548,7 @@ bool undefined_bulk_store(Warp& w, const Op& op, int lane, uint32_t first, uint3
   for (uint32_t i = first; i < first + bytes; ++i)
     if ((stores[i / 4] & 1) && shadow_first_clear(w.cta->smem_shadow.get(), i, 1) == 0) {
       Undefined::Lanes from;
-      from.line = stores[i / 4] / 2 | kStored;
+      from.line = (stores[i / 4] & ~kCopied) / 2 | kStored;
       return report(w, op, lane, "is stored to global memory by a bulk copy", from);
     }
   return true;

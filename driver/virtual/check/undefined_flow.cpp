@@ -117,7 +117,7 @@ class Flow {
           });
         break;
       case Kind::product:
-        product();
+        in_.row().root == "mma" ? fragments() : product();
         break;
       case Kind::transpose:
         transpose();
@@ -451,6 +451,40 @@ class Flow {
       r.computed = rows[narrow ? i & 1 : i >> 1 & 1] | (accumulates ? old.any() : 0);
       r.line = accumulates && old.any() ? old.line : line;
       if (r.any()) out_.push_back({slot, std::move(r)});
+    }
+  }
+
+  // mma.sync of 16 x 8 (or 8 x 8): registers of A alternate between rows l / 4 and l / 4 + 8, all of B hold
+  // column l / 4; D and C as wgmma's D.
+  void fragments() {
+    if (!any_read(lanes_)) return;
+    uint32_t rows[2] = {0, 0}, columns = 0, line = 0;  // lanes of rows; columns
+    const auto visit = [&](const Operand& o, auto&& f) {
+      const std::span<const Operand> elements =
+          o.is_vector() ? std::span<const Operand>(o.elements) : std::span(&o, 1);
+      for (uint32_t i = 0; i < elements.size(); ++i) {
+        const Source s(w_, code_, elements[i], isa::Type::b32);
+        for (uint32_t lane = 0; lane < kLanes; ++lane)
+          if (s.mask(lane)) f(i, lane), line = s.line();
+      }
+    };
+    visit(in_.operands[1], [&](uint32_t i, uint32_t lane) { rows[i & 1] |= 0xFu << (lane & ~3u); });
+    visit(in_.operands[2], [&](uint32_t, uint32_t lane) { columns |= 1u << lane / 4; });
+    const Operand &d = in_.operands[0], &c = in_.operands[3];
+    const bool narrow = d.is_vector() && d.elements.size() == 2 && in_.type() == isa::Type::f16;
+    const size_t count = d.is_vector() ? d.elements.size() : 1;
+    for (uint32_t i = 0; i < count; ++i) {
+      const Operand &to = d.is_vector() ? d.elements[i] : d, &from = c.is_vector() ? c.elements[i] : c;
+      if (!to.is_reg()) continue;
+      const Source addend(w_, code_, from, isa::Type::b32);
+      Lanes r;
+      for (uint32_t lane = 0; lane < kLanes; ++lane) {
+        const uint32_t column = 2 * (lane % 4) + (narrow ? 0 : i & 1);
+        const bool undefined = (rows[narrow ? i & 1 : i >> 1 & 1] >> lane & 1) || addend.mask(lane) ||
+                               (columns >> column & (narrow ? 3 : 1));
+        if (undefined) r.set(lane, ~uint64_t{0}, true, addend.mask(lane) ? addend.line() : line);
+      }
+      if (r.any()) out_.push_back({code_.register_slot[to.index], std::move(r)});
     }
   }
 

@@ -62,7 +62,7 @@ bool misaligned(Warp& w, const Op& op, int lane, uint64_t address, const Access&
 bool unwritten(Warp& w, const Op& op, int lane, uint64_t address, const Access& access, uint64_t at,
                const std::string& where) {
   if (access.kind == AccessKind::load && w.order) {
-    if (access.proxy == Proxy::generic) w.order->undefined.unwritten |= 1u << lane;
+    if (access.proxy != Proxy::tensormap) w.order->undefined.unwritten |= 1u << std::max(lane, 0);
     return true;
   }
   refuse(w, op, lane, Diagnostic::M6, "load of never-written memory", address, access,
@@ -108,9 +108,9 @@ std::byte* resolve_global(Warp& w, const Op& op, int lane, uint64_t address, con
 std::byte* resolve_local(Warp& w, const Op& op, int lane, uint64_t address, const Access& access) {
   const uint64_t offset = address & ~kWindowMask;
   if (misaligned(w, op, lane, address, access)) return nullptr;
-  if (offset >= w.local_size || access.size > w.local_size - offset)
+  if (offset >= w.local_used || access.size > w.local_used - offset)
     return out_of_bounds(w, op, lane, address, access,
-                         fmt::format("local memory ends at {:#x}", w.local_size));
+                         fmt::format("local memory ends at {:#x}", w.local_used));
   const uint64_t at = uint64_t(lane) * w.local_size + offset;
   if (level_of(w) != CheckLevel::off && w.local_shadow) {
     if (level_of(w) == CheckLevel::full && access.kind != AccessKind::store) {

@@ -16,6 +16,13 @@ enum class Proxy : uint8_t { generic, async, tensormap };
 enum class Order : uint8_t { weak, relaxed, acquire, release, acq_rel };
 enum class Scope : uint8_t { cta, cluster, gpu, sys };
 
+// What an st is about to write for each lane: `count` elements of `size` bytes, the k-th of them at
+// from[k] + lane * stride.
+struct StoredValues {
+  const std::byte* const* from;
+  uint32_t count, size, stride;
+};
+
 struct Access {
   Space space = Space::generic;
   AccessKind kind = AccessKind::load;
@@ -24,9 +31,10 @@ struct Access {
   uint32_t alignment = 1;  // required alignment in bytes
   Order order = Order::weak;
   Scope scope = Scope::cta;
-  bool non_coherent = false;  // ld.global.nc
-  bool returns = false;       // an atomic that returns the old value
-  bool deferred = false;      // happens later: the caller tells the checker
+  bool non_coherent = false;             // ld.global.nc
+  bool returns = false;                  // an atomic that returns the old value
+  bool deferred = false;                 // happens later: the caller tells the checker
+  const StoredValues* stored = nullptr;  // of weak st
 };
 
 // Host address of [address, address + access.size) for `lane` of `warp`, or nullptr after recording a fault.

@@ -120,7 +120,7 @@ std::byte* host_of(Warp& w, const Frame& frame, const Place& place, uint32_t lan
 }
 
 Frame* enter_frame(Warp& w, const Code& code, const Op* call, Frame* caller) {
-  const uint32_t base = caller ? w.local_used : 0;
+  const uint32_t base = caller ? (w.local_used + 15) / 16 * 16 : 0;
   if (base + code.local_bytes > kLocalMax) return nullptr;
   if (base + code.local_bytes > w.local_size) grow_local(w, base + code.local_bytes);
   w.frames.push_back(std::make_unique<Frame>());

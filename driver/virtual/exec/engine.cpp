@@ -292,7 +292,7 @@ void Engine::submit(LaunchDesc desc, std::function<void(const LaunchResult&)> do
       std::lock_guard history(GlobalHistory::get().lock());
       GlobalHistory& g = GlobalHistory::get();
       if (!g.has_triggered(static_cast<uint32_t>(grid.prerequisite))) grid.prerequisite = 0;
-      g.begin(static_cast<uint32_t>(grid.id));
+      g.begin(static_cast<uint32_t>(grid.id), static_cast<uint32_t>(grid.prerequisite));
     }
     impl_->grids.push_back(std::move(active));
   }

@@ -42,6 +42,7 @@ FaultKind kind_of(Diagnostic id) {
     case B6:
     case B6P:
     case B7:
+    case B7P:
     case B10:
     case C1:
     case C2:

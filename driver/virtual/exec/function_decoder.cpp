@@ -157,7 +157,7 @@ void FunctionDecoder::lay_out() {
       continue;
     local = round_up(local, std::max<uint32_t>(v.align, 16));
     code_.local_offset[&v] = static_cast<uint32_t>(local);
-    local = round_up(local + v.size, 16);
+    local += v.size;
     if (local > kLocalMax)
       refuse(
           fmt::format("'{}' needs more than {} bytes of local memory a thread", function_.name, kLocalMax));

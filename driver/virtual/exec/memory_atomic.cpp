@@ -29,7 +29,7 @@ void note_progress(Warp& w, const std::byte* at, T old) {
 }
 // What an atom has seen; a red observes nothing.
 void observe(Warp& w, const Op& op, uint32_t lanes, const LaneAccess& at) {
-  if (w.order) w.order->checker->observe(w, lanes, at, access_of(op, AccessKind::atomic, at.size));
+  if (w.order) w.order->checker->observe(w, op, lanes, at, access_of(op, AccessKind::atomic, at.size));
 }
 void wait_for_result(Warp& w, uint32_t lanes, const LaneAccess& at) {
   w.load_ready = std::max(w.load_ready, w.clock + charge_lanes(w, lanes, at));

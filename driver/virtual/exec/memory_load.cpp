@@ -83,7 +83,7 @@ Step load_strong(Warp& w, const Op& op, uint32_t lanes) {
       reinterpret_cast<LaneOf<T>*>(d[k])[i] = load_atomic<T>(at.host[i] + k * sizeof(T), order);
   }
   if (w.order) {
-    w.order->checker->observe(w, lanes, at, access);
+    if (!w.order->checker->observe(w, op, lanes, at, access)) return Step::fault;
     if (w.order->undefined.unwritten) return undefined_load(w, op, lanes, at, sizeof(T), V);
   }
   return Step::next;

@@ -15,8 +15,10 @@ void sources(Warp& w, const Op& op, const std::byte* (&out)[V]) {
 }
 
 template <class T, int V>
-bool locate(Warp& w, const Op& op, uint32_t lanes, LaneAccess& at) {
-  const Access access = access_of(op, AccessKind::store, sizeof(T) * V);
+bool locate(Warp& w, const Op& op, uint32_t lanes, const std::byte* const (&values)[V], LaneAccess& at) {
+  Access access = access_of(op, AccessKind::store, sizeof(T) * V);
+  const StoredValues stored{values, V, sizeof(T), sizeof(LaneOf<T>)};
+  if (access.order == Order::weak) access.stored = &stored;
   if (!resolve_lanes(w, op, lanes, w.reg<uint64_t>(op.a), static_cast<int64_t>(op.imm), access, at))
     return false;
   if (w.order && access.order != Order::weak && !w.order->checker->publish(w, op, lanes, at, access))
@@ -33,10 +35,10 @@ bool locate(Warp& w, const Op& op, uint32_t lanes, LaneAccess& at) {
 template <class T, int V>
 Step store(Warp& w, const Op& op, uint32_t lanes) {
   using L = LaneOf<T>;
-  LaneAccess at;
-  if (!locate<T, V>(w, op, lanes, at)) return Step::fault;
   const std::byte* s[V];
   sources<V>(w, op, s);
+  LaneAccess at;
+  if (!locate<T, V>(w, op, lanes, s, at)) return Step::fault;
   if (at.contiguous && V == 1 && sizeof(T) == sizeof(L)) {
     std::memcpy(at.host[0], s[0], sizeof(T) * kLanes);
     return Step::next;
@@ -72,10 +74,10 @@ void store_atomic(std::byte* p, T value, Order order) {
 
 template <class T, int V>
 Step store_strong(Warp& w, const Op& op, uint32_t lanes) {
-  LaneAccess at;
-  if (!locate<T, V>(w, op, lanes, at)) return Step::fault;
   const std::byte* s[V];
   sources<V>(w, op, s);
+  LaneAccess at;
+  if (!locate<T, V>(w, op, lanes, s, at)) return Step::fault;
   const Order order = order_of(op);
   for (uint32_t rest = lanes; rest; rest &= rest - 1) {
     const uint32_t i = __builtin_ctz(rest);

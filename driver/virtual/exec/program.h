@@ -72,7 +72,7 @@ struct Kernel {
   // What this kernel may be launched with, from its directives; 0 = not restricted.
   isa::Dim3 maxntid, reqntid, reqnctapercluster;
   uint32_t max_threads = 1024;
-  uint32_t registers = 0;  // a thread: an allocation consistent with the directives; not what ptxas would use
+  uint32_t registers = 0;  // a thread: what the directives and setmaxnreg.inc allow; ptxas may use fewer
   uint32_t local_bytes = 0;
 };
 

@@ -33,6 +33,7 @@ enum class TensorMapFill : uint8_t { kZero, kNan };
 struct TensorMap {
   uint32_t magic;
   uint32_t checksum;           // over every other byte; seal() after each patch
+  uint64_t cleared;            // zero: CUTLASS clears bit 21 of this word, of maps of less than 128 KiB
   uint64_t global_address;     // device pointer
   uint32_t global_dim[5];      // elements, innermost first; 0 means 2^32; 1 beyond the rank
   uint32_t box_dim[5];         // elements, 1..256
@@ -44,7 +45,7 @@ struct TensorMap {
   TensorMapSwizzle swizzle;
   uint8_t l2_promotion;  // 0 none, 1 = 64 B, 2 = 128 B, 3 = 256 B
   TensorMapFill fill;
-  uint8_t reserved[14];  // zero
+  uint8_t reserved[6];  // zero
 
   uint64_t dim(int d) const { return global_dim[d] == 0 ? uint64_t{1} << 32 : global_dim[d]; }
   int rank() const { return rank_minus_1 + 1; }
