@@ -39,5 +39,6 @@ from ._ptxops import Error, version
 __all__ = [
     "Context", "DeviceArray", "Error", "Plan", "PlanCacheInfo", "Stream", "Timer", "decode_e4m3", "default_context", "dequantize",
     "encode_e4m3", "fp8_gemm", "gather_rows", "grouped_fp8_gemm", "masked_fp8_gemm", "mla_append", "mla_decode",
-    "mla_decode_e4m3", "mla_decode_fp8", "quantize_128x128", "quantize_1x128", "swiglu_quantize_1x128", "version", "weighted_scatter",
+    "mla_decode_e4m3", "mla_decode_fp8", "quantize_128x128", "quantize_1x128", "swiglu_quantize_1x128", "version",
+    "weighted_scatter",
 ]
