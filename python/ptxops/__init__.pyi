@@ -1,4 +1,4 @@
-from typing import Any, NamedTuple, Protocol, TypedDict, Union
+from typing import Any, Literal, NamedTuple, Protocol, TypedDict, Union
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ class _Cuda(Protocol):
 Tensor = Union[NDArray[Any], "DeviceArray", _Dlpack, _Cuda]
 # numpy arrays where every tensor argument is in host memory, DeviceArrays otherwise; `out` itself where it is given.
 Result = Any
+_MlaOut = Union[tuple[Union[Tensor, None], Union[Tensor, None], Union[Tensor, None]], None]  # out, lse, flags
 StreamLike = Union["Stream", int, None]  # an integer is a CUstream; a torch.cuda.Stream is taken too
 
 class Error(RuntimeError):
@@ -39,7 +40,7 @@ class DeviceArray:
     ptr: int
     shape: tuple[int, ...]
     strides: tuple[int, ...]  # in elements
-    dtype: str  # "float8_e4m3fn", "bfloat16", "float32", "int32", "uint8", "uint16"
+    dtype: str  # "float8_e4m3fn", "bfloat16", "float16", "float32", "int32", "int64", "uint8", "uint16"
     stream: int  # of the last op that wrote it
     @property
     def ndim(self) -> int: ...
@@ -73,7 +74,7 @@ class Timer:
 class Plan:
     context: Context
     op: str
-    descriptor: dict[str, int | bool]
+    descriptor: dict[str, int | bool | float]
     workspace_size: int
     def explain(self) -> str: ...
     def run(self, *, stream: StreamLike = ..., **arguments: int) -> None: ...
@@ -86,7 +87,7 @@ class Context:
     def stream(self) -> Stream: ...
     def timer(self) -> Timer: ...
     def synchronize(self, stream: StreamLike = ...) -> None: ...
-    def plan(self, op: str, **descriptor: int | bool) -> Plan: ...
+    def plan(self, op: str, **descriptor: int | bool | float) -> Plan: ...
     def plan_cache_info(self) -> PlanCacheInfo: ...
 
 def version() -> int: ...
@@ -120,6 +121,29 @@ def weighted_scatter(
     y: Tensor, row: Tensor, weight: Tensor, out: Tensor | None = ..., out_dtype: Any = ..., *,
     stream: StreamLike = ..., context: Context | None = ...,
 ) -> Result: ...
+def mla_append(
+    latent: Tensor, rope: Tensor, slot: Tensor, cache: Tensor, *, rope_cache: Tensor | None = ..., power_of_two: bool = ...,
+    stream: StreamLike = ..., context: Context | None = ...,
+) -> Result: ...
+def mla_decode(
+    q: Tensor, cache: Tensor, page_table: Tensor, lengths: Tensor, *, q_rope: Tensor | None = ...,
+    cache_rope: Tensor | None = ..., softmax_scale: float | None = ..., causal: bool = ..., lse_base2: bool = ...,
+    lse_empty_neg: bool = ..., sm_count: int = ..., split_tokens: int = ..., max_total_tokens: int = ...,
+    merge: Literal["auto", "separate", "fused"] = ..., out: _MlaOut = ..., stream: StreamLike = ...,
+    context: Context | None = ...,
+) -> tuple[Result, Result, Result]: ...
+def mla_decode_fp8(
+    q: Tensor, cache: Tensor, page_table: Tensor | None = ..., lengths: Tensor | None = ..., *,
+    indices: Tensor | None = ..., sink: Tensor | None = ..., softmax_scale: float | None = ..., causal: bool = ...,
+    lse_base2: bool = ..., lse_empty_neg: bool = ..., sm_count: int = ..., split_tokens: int = ...,
+    max_total_tokens: int = ..., out: _MlaOut = ..., stream: StreamLike = ..., context: Context | None = ...,
+) -> tuple[Result, Result, Result]: ...
+def mla_decode_e4m3(
+    q: Tensor, cache: Tensor, page_table: Tensor, lengths: Tensor, *, descale_q: float | Tensor = ...,
+    descale_k: float | Tensor = ..., out_dtype: Any = ..., softmax_scale: float | None = ..., causal: bool = ...,
+    lse_base2: bool = ..., lse_empty_neg: bool = ..., sm_count: int = ..., split_tokens: int = ...,
+    max_total_tokens: int = ..., out: _MlaOut = ..., stream: StreamLike = ..., context: Context | None = ...,
+) -> tuple[Result, Result, Result]: ...
 def quantize_128x128(w: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.float32]]: ...
 def dequantize(q: NDArray[Any] | DeviceArray, sf: NDArray[Any] | DeviceArray) -> NDArray[np.float32]: ...
 def encode_e4m3(x: NDArray[Any]) -> NDArray[Any]: ...

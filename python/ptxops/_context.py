@@ -21,6 +21,10 @@ PLANS = {
     "swiglu_quantize_1x128": _ptxops.SwigluQuantizePlan,
     "gather_rows": _ptxops.GatherRowsPlan,
     "weighted_scatter": _ptxops.WeightedScatterPlan,
+    "mla_append": _ptxops.MlaAppendPlan,
+    "mla_decode": _ptxops.MlaDecodePlan,
+    "mla_decode_fp8": _ptxops.MlaDecodeFp8Plan,
+    "mla_decode_e4m3": _ptxops.MlaDecodeE4m3Plan,
 }
 
 
@@ -194,7 +198,7 @@ class Plan:
         self.context = context
         self.op = op
         self.descriptor = dict(descriptor)
-        self._native = with_integers(op, PLANS[op].__init__, PLANS[op], context._native, **descriptor)
+        self._native = with_fields(op, PLANS[op].__init__, PLANS[op], context._native, **descriptor)
         self._native.prepare()
         self.workspace_size: int = self._native.workspace_size
         self._workspaces: dict[int, DeviceArray] = {}
@@ -222,19 +226,18 @@ class Plan:
                 stream=handle, workspace=workspace.ptr, workspace_bytes=self.workspace_size, **arguments
             )
 
-
     def _run(self, **arguments) -> None:
-        with_integers(f"{self.op}.run", self._native.run, self._native.run, **arguments)
+        with_fields(f"{self.op}.run", self._native.run, self._native.run, **arguments)
 
 
-def with_integers(name: str, documented, function, *positional, **fields):
+def with_fields(name: str, documented, function, *positional, **fields):
     """function(...); where the fields do not fit, a text that names those there are and those that were given."""
     try:
         return function(*positional, **fields)
     except TypeError:
         known = re.search(r"\*, ([^)]*)\)", documented.__doc__)
         given = ", ".join(f"{k}={v!r}" for k, v in fields.items())
-        raise TypeError(f"{name}: expected the integers {known[1]}, got {given}") from None
+        raise TypeError(f"{name}: expected the fields {known[1]}, got {given}") from None
 
 
 _defaults: dict[int, Context] = {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ._tensors import Call, expect_multiple, expect_pair, output_type
+from ._tensors import Call, expect_multiple, expect_outputs, output_type
 
 _DENSE, _GROUPED, _MASKED = 0, 1, 2  # ptxopsGemmForm_t
 _OFFSETS, _ROW_MAP = 0, 1  # ptxopsGroupLayout_t
@@ -153,7 +153,7 @@ def quantize_1x128(x, row_index=None, counts=None, *, out=None, stream=None, con
     row_index, int32 [m] or [groups, m]: row r of q comes from row row_index[r] of x [rows, k]; -1 skips it. counts,
     int32 [groups]: only the first counts[g] rows of a group.
     """
-    out = expect_pair(out)
+    out = expect_outputs(out, "two", "values", "scales")
     call = Call(context, stream, x, row_index, counts, *out)
     view = _rows_view(call, "x", x)
     k = view.shape[-1]
@@ -185,7 +185,7 @@ def quantize_1x128(x, row_index=None, counts=None, *, out=None, stream=None, con
 def swiglu_quantize_1x128(x, counts=None, *, out=None, stream=None, context=None):
     """silu(gate) * up, quantised: x, bfloat16 [(groups,) m, 2 * width], gate then up -> (q float8_e4m3fn [(groups,) m,
     width], sf float32 [(groups,) width/128, m]). counts as in quantize_1x128."""
-    out = expect_pair(out)
+    out = expect_outputs(out, "two", "values", "scales")
     call = Call(context, stream, x, counts, *out)
     view = _rows_view(call, "x", x)
     expect_multiple("x", "2 * width (its last extent)", view.shape[-1], 256)

@@ -9,7 +9,7 @@ import numpy as np
 from . import _ptxops
 from ._array import DL_CPU, DL_CUDA, DL_CUDA_HOST, DL_CUDA_MANAGED, DeviceArray, dense_strides
 from ._context import Context, default_context, stream_handle
-from ._types import OUTPUT_TYPES, TYPES, accepts, name_of_dlpack
+from ._types import C_TYPES, TYPES, accepts, name_of_dlpack
 
 
 class View:
@@ -19,6 +19,7 @@ class View:
         self.source, self.dtype, self.ptr, self.keep = source, dtype, ptr, keep
         self.shape, self.strides = tuple(shape), tuple(strides)
         self.read_only = read_only
+        self.type: str | None = None  # that an op takes it for: bfloat16 where dtype is uint16
         self._host = host
 
     def host(self) -> np.ndarray:
@@ -123,11 +124,17 @@ def row_stride(view: View, rows_of: int) -> int:
 
 
 class Argument:
-    """A checked tensor on the device. ld: elements from row to row."""
+    """A checked tensor on the device. ld: elements from row to row; strides: with dense ones where an extent of 0 or 1
+    leaves them unused."""
 
     def __init__(self, array: DeviceArray, ld: int, view: View):
         self.ptr, self.shape, self.ld = array.ptr, array.shape, ld
         self.array, self.view = array, view
+        strides, step = [], 1
+        for extent, stride in zip(reversed(array.shape), reversed(array.strides)):
+            strides.append(stride if extent > 1 else step)
+            step = strides[-1] * max(1, extent)
+        self.strides = tuple(reversed(strides))
 
 
 class Call:
@@ -144,23 +151,32 @@ class Call:
         self._temporaries: list = []
         self._results: list = []
 
-    def view(self, name, source, dtype: str, *shape, rows_of: int | None = None) -> View:
-        """Checks dtype, shape and layout; None in `shape` is any extent."""
+    def view(self, name, source, dtype, *shape, rows_of: int | None = None, free: int = 0) -> View:
+        """Checks dtype (one, or one of several; `view.type` is which), shape and layout. None in `shape` is any extent;
+        the first `free` axes may lie in any order and have gaps between them."""
         view = describe(self.context, name, source, self.stream)
-        if not accepts(dtype, view.dtype):
-            raw = TYPES[dtype].raw
-            raise ValueError(f"{name}: expected dtype {dtype}{f' (or {raw})' if raw else ''}, got {view.dtype}")
-        if len(view.shape) != len(shape) or any(e is not None and e != n for e, n in zip(shape, view.shape)):
-            expected = ", ".join("any" if e is None else str(e) for e in shape)
-            raise ValueError(f"{name}: expected shape ({expected}), got {view.shape}")
+        offered = (dtype,) if isinstance(dtype, str) else dtype
+        view.type = next((t for t in offered if accepts(t, view.dtype)), None)
+        if view.type is None:
+            expected = " or ".join(t + (f" (or {TYPES[t].raw})" if TYPES[t].raw else "") for t in offered)
+            raise ValueError(f"{name}: expected dtype {expected}, got {view.dtype}")
+        self.expect_shape(name, view, *shape)
         if view.ptr is not None:
-            self._check_layout(name, view, rows_of)
+            self._check_layout(name, view, rows_of, free)
         return view
 
     @staticmethod
-    def _check_layout(name: str, view: View, rows_of: int | None) -> None:
+    def expect_shape(name: str, view: View, *shape) -> None:
+        if len(view.shape) != len(shape) or any(e is not None and e != n for e, n in zip(shape, view.shape)):
+            expected = ", ".join("any" if e is None else str(e) for e in shape)
+            raise ValueError(f"{name}: expected shape ({expected}), got {view.shape}")
+
+    @staticmethod
+    def _check_layout(name: str, view: View, rows_of: int | None, free: int) -> None:
         shape, strides = view.shape, view.strides
-        expected = list(dense_strides(shape))
+        if any(n > 1 and s < 1 for n, s in zip(shape[:free], strides)):
+            raise ValueError(f"{name}: expected strides of at least 1, got {strides}")
+        expected = list(strides[:free] + dense_strides(shape[free:]))
         if rows_of is not None and len(shape) > 1:
             ld = row_stride(view, rows_of)
             if ld % rows_of or ld < shape[-1]:
@@ -185,8 +201,9 @@ class Call:
         self._temporaries.append(array)
         return Argument(array, ld, view)
 
-    def take(self, name, source, dtype: str, *shape, rows_of: int | None = None) -> Argument:
-        return self.device(self.view(name, source, dtype, *shape, rows_of=rows_of), dtype, rows_of)
+    def take(self, name, source, dtype, *shape, free: int = 0) -> Argument:
+        view = self.view(name, source, dtype, *shape, free=free)
+        return self.device(view, view.type)
 
     def _new(self, shape, dtype, rows_of):
         if rows_of is None or len(shape) < 2:
@@ -197,18 +214,24 @@ class Call:
             strides.append(strides[-1] * extent)
         return self.context._strided(shape, tuple(reversed(strides)), dtype), ld
 
-    def result(self, name, source, dtype: str, shape, rows_of: int | None = None, partial: bool = False) -> Argument:
+    def result(
+        self, name, source, dtype: str, shape, rows_of: int | None = None, partial: bool = False, free: int = 0
+    ) -> Argument:
         """An output: `source` itself, or a new one; `partial` says that the op may skip rows, which become zero."""
         if source is None:
             array, ld = self._new(tuple(shape), dtype, rows_of)
             if partial:
                 self.context._native.memset(array.ptr, 0, max(1, array._owner.size), self.stream)
             argument = Argument(array, ld, None)
-        else:
-            view = self.view(name, source, dtype, *shape, rows_of=rows_of)
-            if view.read_only:
-                raise ValueError(f"{name}: expected a writable array, got a read-only one")
-            argument = self.device(view, dtype, rows_of)  # uploaded too: rows that the op skips keep their values
+            self._results.append((source, argument))
+            return argument
+        return self.update(name, source, self.view(name, source, dtype, *shape, rows_of=rows_of, free=free), rows_of)
+
+    def update(self, name, source, view: View, rows_of: int | None = None) -> Argument:
+        """An output in place of what is there: uploaded too, since what the op skips keeps its values."""
+        if view.read_only:
+            raise ValueError(f"{name}: expected a writable array, got a read-only one")
+        argument = self.device(view, view.type, rows_of)
         self._results.append((source, argument))
         return argument
 
@@ -241,13 +264,14 @@ def _context_of(on_device: list) -> Context:
     return default_context()
 
 
-def expect_pair(out) -> tuple:
-    """`out` of an op with two results."""
+def expect_outputs(out, count: str, *names: str) -> tuple:
+    """`out` of an op with several results: `count`, in words, of these names."""
     if out is None:
-        return None, None
-    if not isinstance(out, (tuple, list)) or len(out) != 2:
+        return (None,) * len(names)
+    if not isinstance(out, (tuple, list)) or len(out) != len(names):
         got = f"{len(out)} of them" if isinstance(out, (tuple, list)) else type(out).__name__
-        raise TypeError(f"out: expected a tuple of two arrays, values and scales, got {got}")
+        wanted = f"{', '.join(names[:-1])} and {names[-1]}"
+        raise TypeError(f"out: expected a tuple of {count} arrays, {wanted}, got {got}")
     return tuple(out)
 
 
@@ -256,8 +280,8 @@ def expect_multiple(name: str, what: str, value: int, of: int) -> None:
         raise ValueError(f"{name}: expected {what} to be a positive multiple of {of}, got {value}")
 
 
-def output_type(dtype) -> tuple[str, int]:
+def output_type(dtype, offered=("bfloat16", "float32")) -> tuple[str, int]:
     name = dtype if isinstance(dtype, str) else np.dtype(dtype).name
-    if name not in OUTPUT_TYPES:
-        raise ValueError(f"out_dtype: expected one of {', '.join(OUTPUT_TYPES)}, got {name!r}")
-    return name, OUTPUT_TYPES[name]
+    if name not in offered:
+        raise ValueError(f"out_dtype: expected one of {', '.join(offered)}, got {name!r}")
+    return name, C_TYPES[name]

@@ -29,14 +29,16 @@ TYPES = {
     for t in (
         ElementType("float8_e4m3fn", 1, (10, 8), _extended("float8_e4m3fn", "uint8"), "uint8"),
         ElementType("bfloat16", 2, (4, 16), _extended("bfloat16", "uint16"), "uint16"),
+        ElementType("float16", 2, (2, 16), np.dtype("float16"), None),
         ElementType("float32", 4, (2, 32), np.dtype("float32"), None),
         ElementType("int32", 4, (0, 32), np.dtype("int32"), None),
+        ElementType("int64", 8, (0, 64), np.dtype("int64"), None),
         ElementType("uint8", 1, (1, 8), np.dtype("uint8"), None),
         ElementType("uint16", 2, (1, 16), np.dtype("uint16"), None),
     )
 }
 _BY_DLPACK = {t.dlpack: t.name for t in TYPES.values()}
-OUTPUT_TYPES = {"bfloat16": 0, "float32": 1}  # ptxopsType_t
+C_TYPES = {"bfloat16": 0, "float32": 1, "float16": 2}  # ptxopsType_t
 
 
 def name_of_dlpack(code: int, bits: int, lanes: int) -> str:

@@ -45,6 +45,7 @@ using ContextPtr = std::shared_ptr<Context>;
 void register_errors(py::module_& m);
 void register_context(py::module_& m);
 void register_plans(py::module_& m);
+void register_mla(py::module_& m);  // after register_plans
 void register_dlpack(py::module_& m);
 
 }  // namespace ptxops::python

@@ -36,6 +36,7 @@ PYBIND11_MODULE(_ptxops, m) {
   register_errors(m);
   register_context(m);
   register_plans(m);
+  register_mla(m);
   register_dlpack(m);
   m.def("version", &ptxopsGetVersion, "Version of the loaded library: major * 10000 + minor * 100 + patch.");
 }

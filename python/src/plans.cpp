@@ -1,36 +1,13 @@
 // One class for each op's plan: made from the descriptor's fields, run with device addresses.
 #include <cstdint>
 
-#include "python/src/binding.h"
+#include "python/src/plan.h"
 
 namespace ptxops::python {
 namespace {
 
 using Address = ptxopsDevicePtr_t;
 using Unlocked = py::call_guard<py::gil_scoped_release>;
-
-struct Plan {
-  explicit Plan(ContextPtr c) : context(std::move(c)) {}
-  ~Plan() { ptxopsPlanDestroy(handle); }
-  Plan(const Plan&) = delete;
-
-  size_t workspace_size() const {
-    size_t bytes = 0;
-    check(ptxopsPlanGetWorkspaceSize(handle, &bytes));
-    return bytes;
-  }
-  std::string explain() const {
-    size_t needed = 0;
-    check(ptxopsPlanExplain(handle, nullptr, 0, &needed));
-    std::string text(needed, '\0');
-    check(ptxopsPlanExplain(handle, text.data(), text.size(), nullptr));
-    text.resize(needed - 1);  // the final NUL
-    return text;
-  }
-
-  ContextPtr context;
-  ptxopsPlan_t handle = nullptr;
-};
 
 struct Fp8GemmPlan : Plan {
   Fp8GemmPlan(ContextPtr c, const ptxopsFp8GemmDesc_t& d) : Plan(std::move(c)), desc(d) {

@@ -7,7 +7,7 @@ import oracle
 import ptxops
 
 
-@pytest.mark.parametrize("dtype", ["float32", "int32", "uint8", "uint16"])
+@pytest.mark.parametrize("dtype", ["float32", "int32", "int64", "uint8", "uint16", "float16"])
 def test_round_trip(ctx, rng, dtype):
     values = rng.integers(0, 200, (3, 5, 7)).astype(dtype)
     array = ctx.array(values)
@@ -62,11 +62,11 @@ def test_numpy_reads_our_dlpack(ctx, rng):
 
 
 @pytest.mark.parametrize("old", [False, True])
-@pytest.mark.parametrize("dtype", ["float8_e4m3fn", "bfloat16", "float32", "int32"])
+@pytest.mark.parametrize("dtype", ["float8_e4m3fn", "bfloat16", "float16", "float32", "int32", "int64"])
 def test_dlpack_out_and_in(ctx, rng, dtype, old):
-    raw = {1: np.uint8, 2: np.uint16, 4: np.uint32}[ctx.empty(1, dtype).numpy().itemsize]
+    raw = np.dtype(f"u{ctx.empty(1, dtype).numpy().itemsize}")
     values = rng.integers(0, 120, (3, 8)).astype(raw)
-    array = ctx.array(values if raw != np.uint32 else values.view(dtype), dtype)
+    array = ctx.array(values if dtype in ("float8_e4m3fn", "bfloat16") else values.view(dtype), dtype)
     back = ctx.array(Exporter(array, old))
     assert back.dtype == dtype and back.ptr != array.ptr
     assert np.array_equal(back.numpy().view(raw), values)

@@ -59,11 +59,11 @@ def test_two_outputs():
 
 
 def test_numbers(ctx):
-    with pytest.raises(TypeError, match=r"fp8_gemm: expected the integers form: int = 0, .*, got .* sm_count=2.5"):
+    with pytest.raises(TypeError, match=r"fp8_gemm: expected the fields form: int = 0, .*, got .* sm_count=2.5"):
         gemm(sm_count=2.5)
-    with pytest.raises(TypeError, match=r"fp8_gemm: expected the integers .*, got m=4, colour=1$"):
+    with pytest.raises(TypeError, match=r"fp8_gemm: expected the fields .*, got m=4, colour=1$"):
         ctx.plan("fp8_gemm", m=4, colour=1)
-    with pytest.raises(TypeError, match=r"fp8_gemm.run: expected the integers a: int, .*, got stream=0, a=1$"):
+    with pytest.raises(TypeError, match=r"fp8_gemm.run: expected the fields a: int, .*, got stream=0, a=1$"):
         ctx.plan("fp8_gemm", m=4, n=16, k=256).run(a=1)
     with pytest.raises(ValueError, match="stream: expected the address of a CUstream, at least 0, got -1"):
         gemm(stream=-1)
@@ -163,8 +163,8 @@ def test_library_errors_carry_their_status(ctx):
 
 
 def test_context(ctx):
-    with pytest.raises(ValueError, match=r"dtype: expected one of .*, got 'float16'"):
-        ctx.empty((2, 2), np.float16)
+    with pytest.raises(ValueError, match=r"dtype: expected one of .*, got 'float64'"):
+        ctx.empty((2, 2), np.float64)
     with pytest.raises(ValueError, match=r"shape: expected extents of at least 0, got \(2, -1\)"):
         ctx.empty((2, -1), "float32")
     with pytest.raises(ValueError, match=r"op: expected one of fp8_gemm.*, got 'gemm'"):
@@ -175,3 +175,91 @@ def test_context(ctx):
         ctx.array(np.zeros(2, np.complex64))
     with pytest.raises(ValueError, match="plan_capacity: expected at least 1, got 0"):
         ptxops.Context(plan_capacity=0)
+
+
+def bf16(*shape):
+    return np.zeros(shape, np.uint16)
+
+
+def mla(op, **changes):
+    width, kind = {"mla_decode": (576, np.uint16), "mla_decode_fp8": (656, np.uint8), "mla_decode_e4m3": (576, np.uint8)}[op]
+    q = np.zeros((2, 1, 4, 576), np.uint8 if op == "mla_decode_e4m3" else np.uint16)
+    arguments = dict(q=q, cache=np.zeros((3, 16, width), kind), page_table=np.zeros((2, 2), np.int32), lengths=i32(1, 1))
+    return getattr(ptxops, op)(**arguments | changes)
+
+
+@pytest.mark.parametrize(
+    "op, changes, kind, message",
+    [
+        ("mla_decode", dict(q=bf16(2, 4, 576)), ValueError, r"q: expected shape \(any, any, any, 576\), got \(2, 4, 576\)"),
+        ("mla_decode", dict(q=np.zeros((2, 1, 4, 576))), ValueError,
+         r"q: expected dtype bfloat16 \(or uint16\) or float16, got float64"),
+        ("mla_decode", dict(cache=np.zeros((3, 16, 576), np.float16)), ValueError,
+         r"cache: expected dtype bfloat16 \(or uint16\), got float16"),
+        ("mla_decode", dict(page_table=i32(1, 2)), ValueError, r"page_table: expected shape \(2, any\), got \(2,\)"),
+        ("mla_decode", dict(lengths=np.array([1, 1])), ValueError, "lengths: expected dtype int32, got int64"),
+        ("mla_decode", dict(q_rope=bf16(2, 1, 4, 64)), ValueError,
+         "q_rope, cache_rope: expected both or neither, got q_rope without cache_rope"),
+        ("mla_decode", dict(merge="now"), ValueError, "merge: expected one of auto, separate, fused, got 'now'"),
+        ("mla_decode", dict(softmax_scale=0), ValueError, "softmax_scale: expected a finite number above 0 in FP32, got 0"),
+        ("mla_decode", dict(softmax_scale="one"), TypeError, "softmax_scale: expected a number, got 'one'"),
+        ("mla_decode", dict(sm_count=2.5), TypeError, "sm_count: expected an integer, got 2.5"),
+        ("mla_decode", dict(split_tokens=100), ptxops.Error, "desc.split_tokens: expected .*64, got 100"),
+        ("mla_decode", dict(q=bf16(2, 1, 129, 576)), ptxops.Error, r"desc.h_q: expected 1 .. 128, got 129"),
+        ("mla_decode", dict(out=(None, None)), TypeError,
+         "out: expected a tuple of three arrays, out, lse and flags, got 2 of them"),
+        ("mla_decode", dict(out=(bf16(2, 1, 4, 576), None, None)), ValueError,
+         r"out\[0\]: expected shape \(2, 1, 4, 512\), got \(2, 1, 4, 576\)"),
+        ("mla_decode_fp8", dict(cache=np.zeros((3, 16, 576), np.uint8)), ValueError,
+         r"cache: expected shape \(any, any, 656\), got \(3, 16, 576\)"),
+        ("mla_decode_fp8", dict(indices=np.zeros((2, 1, 8), np.int32)), ValueError,
+         "page_table, indices: expected exactly one of them, got both"),
+        ("mla_decode_fp8", dict(page_table=None), ValueError, "page_table, indices: .* got neither"),
+        ("mla_decode_fp8", dict(lengths=None), ValueError, r"lengths: expected int32 \[batch\] with a page_table, got None"),
+        ("mla_decode_fp8", dict(page_table=None, indices=np.zeros((2, 1, 8), np.int32), causal=True), ValueError,
+         "causal: expected False with indices, got True"),
+        ("mla_decode_fp8", dict(sink=np.zeros(3, np.float32)), ValueError, r"sink: expected shape \(4\), got \(3,\)"),
+        ("mla_decode_e4m3", dict(cache=np.zeros((3, 16, 576), np.uint16)), ValueError,
+         r"cache: expected dtype float8_e4m3fn \(or uint8\), got uint16"),
+        ("mla_decode_e4m3", dict(cache=np.zeros((3, 8, 576), np.uint8)), ptxops.Error,
+         "desc.page_size: offered are 16, 32, 64 and 128 tokens, got 8"),
+        ("mla_decode_e4m3", dict(descale_k=-1), ValueError, "descale_k: expected a finite number above 0 in FP32, got -1"),
+        ("mla_decode_e4m3", dict(descale_q=np.ones(2, np.float32)), ValueError,
+         r"descale_q: expected shape \(1\), got \(2,\)"),
+        ("mla_decode_e4m3", dict(out_dtype="float32"), ValueError,
+         "out_dtype: expected one of bfloat16, float16, got 'float32'"),
+    ],
+)
+def test_mla_decode(op, changes, kind, message):
+    with pytest.raises(kind, match=message):
+        mla(op, **changes)
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        (dict(cache=bf16(2, 16, 512)), r"cache: expected shape \(any, any, 576\), got \(2, 16, 512\)"),
+        (dict(cache=np.zeros((2, 16, 576), np.float32)), r"cache: expected dtype bfloat16 .* float16 or float8.*, got float32"),
+        (dict(cache=np.zeros((2, 16, 656), np.uint8), rope_cache=bf16(2, 16, 64)),
+         "rope_cache: expected None with a cache of dtype uint8"),
+        (dict(power_of_two=True), "power_of_two: expected False with a cache of dtype uint16, .* got True"),
+        (dict(rope=bf16(4, 64)), r"rope: expected shape \(3, 64\), got \(4, 64\)"),
+        (dict(slot=np.zeros(3, np.uint8)), "slot: expected dtype int32 or int64, got uint8"),
+    ],
+)
+def test_mla_append(changes, message):
+    arguments = dict(latent=bf16(3, 512), rope=bf16(3, 64), slot=i32(0, 1, 2), cache=bf16(2, 16, 576))
+    with pytest.raises(ValueError, match=message):
+        ptxops.mla_append(**arguments | changes)
+
+
+def test_strides_on_the_device(ctx):
+    memory = ctx.empty((2, 4, 3, 576), "bfloat16")
+    def view(strides):
+        return ptxops.DeviceArray(ctx, memory.ptr, (2, 1, 4, 576), strides, "bfloat16", memory)
+    with pytest.raises(ValueError, match=r"q: expected strides \(6912, 2304, 576, 1\), got \(6912, 2304, 576, 2\)"):
+        mla("mla_decode", q=view((6912, 2304, 576, 2)))
+    with pytest.raises(ValueError, match=r"q: expected strides of at least 1, got \(0, 2304, 576, 1\)"):
+        mla("mla_decode", q=view((0, 2304, 576, 1)))
+    with pytest.raises(ptxops.Error, match="desc.q_head: expected a multiple of 8, got 580"):
+        mla("mla_decode", q=view((6912, 2304, 580, 1)))
