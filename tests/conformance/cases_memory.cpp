@@ -170,6 +170,15 @@ void const_and_param() {
   const auto out = run_body(b);
   for (uint32_t i = 0; i < out.size(); ++i)
     EXPECT_EQ(out[i], (table[i & 7] * 1000 + 3) * 10 + 2 + 64 + 579) << i;
+  // Of a function's scope, as static as the module's.
+  Body inner;
+  inner.text =
+      "    .global .align 4 .b32 inner[4] = {11, 12, 13, 14};\n    .const .align 4 .b32 fixed[2] = {7, 8};\n"
+      "    and.b32 r1, lane, 3;\n    mov.u64 d1, inner;\n    mad.wide.u32 d1, r1, 4, d1;\n"
+      "    ld.global.b32 r2, [d1];\n    ld.const.b32 r3, [fixed+4];\n    add.u32 r2, r2, r3;\n"
+      "    st.global.b32 [mine], r2;";
+  const auto found = run_body(inner);
+  for (uint32_t i = 0; i < found.size(); ++i) EXPECT_EQ(found[i], 19 + i % 4) << i;
 }
 
 void hints() {

@@ -206,8 +206,8 @@ void run(Work& work, const Fill& fill, Context& context) {
     work.finish(0);
     return;
   }
-  const Allocation& a = *Runtime::get().memory().find(t.to.address);
-  for (uint64_t y = 0; y < t.height; ++y) {
+  const Allocation* a = Runtime::get().memory().find(t.to.address);
+  for (uint64_t y = 0; a && y < t.height; ++y) {  // none: nothing to fill
     const uint64_t row = t.to.address + y * t.to.row_pitch;
     if (fill.bytes == 1)
       std::memset(reinterpret_cast<void*>(row), static_cast<int>(fill.value), t.width);
@@ -215,7 +215,7 @@ void run(Work& work, const Fill& fill, Context& context) {
       std::fill_n(reinterpret_cast<uint16_t*>(row), t.width / 2, static_cast<uint16_t>(fill.value));
     else
       std::fill_n(reinterpret_cast<uint32_t*>(row), t.width / 4, fill.value);
-    mark_written(a, row, t.width);
+    mark_written(*a, row, t.width);
   }
   work.finish(kDeviceLatency + static_cast<double>(t.width * t.height) / kDeviceBytesPerSecond);
 }

@@ -145,9 +145,10 @@ Step barrier(Warp& w, const Op& op, uint32_t lanes) {
                              barrier_text(cta, id)));
   }
   if (!counted) b.whole_cta = true;
-  // Where the policy has C2 switched off, a second arrival counts as another warp's would, as on hardware.
+  // Judged at full only, since shipped kernels do it; else a second arrival counts as another warp's, as on
+  // hardware.
   const bool again = b.arrived_warps >> w.id & 1;
-  if ((again && reported(Diagnostic::C2)) || (b.partial[w.id] & lanes))
+  if ((again && w.order && reported(Diagnostic::C2)) || (b.partial[w.id] & lanes))
     return fault(fmt::format("double arrival: warp {} arrives again at barrier {} before it completed; {}",
                              w.id, id, barrier_text(cta, id)),
                  Diagnostic::C2);

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <deque>
 #include <set>
 
 #include "driver/virtual/check/diagnostic.h"
@@ -87,8 +88,16 @@ Program::~Program() {
 }
 
 bool Program::place_variables(int device, std::string& log) {
-  for (const isa::Variable& v : module_.variables) {
-    if (v.space != isa::Space::global && v.space != isa::Space::const_) continue;
+  // Those of a function's scope are as static as the module's.
+  std::vector<const isa::Variable*> placed;
+  const auto collect = [&](const std::deque<isa::Variable>& variables) {
+    for (const isa::Variable& v : variables)
+      if (v.space == isa::Space::global || v.space == isa::Space::const_) placed.push_back(&v);
+  };
+  collect(module_.variables);
+  for (const isa::Function& f : module_.functions) collect(f.variables);
+  for (const isa::Variable* variable : placed) {
+    const isa::Variable& v = *variable;
     if (v.linkage == isa::Linkage::external) {
       log += fmt::format("line {}: extern variable '{}' has no definition in this module\n", v.line, v.name);
       return false;
@@ -105,9 +114,8 @@ bool Program::place_variables(int device, std::string& log) {
     memory_.zero(*a);
     if (!v.image.empty()) std::memcpy(reinterpret_cast<void*>(a->base), v.image.data(), v.image.size());
   }
-  for (const isa::Variable& v : module_.variables) {
-    if (v.space != isa::Space::global && v.space != isa::Space::const_) continue;
-    for (const isa::Relocation& r : v.relocations) {
+  for (const isa::Variable* v : placed) {
+    for (const isa::Relocation& r : v->relocations) {
       uint64_t value = static_cast<uint64_t>(r.addend);
       if (r.function) {
         value += reinterpret_cast<uint64_t>(code_of(*r.function));
@@ -115,12 +123,12 @@ bool Program::place_variables(int device, std::string& log) {
         value += addresses_.at(r.variable);
       } else {
         log += fmt::format(
-            "line {}: '{}' is initialised with the address of '{}', which is not in global memory\n", v.line,
-            v.name, r.variable->name);
+            "line {}: '{}' is initialised with the address of '{}', which is not in global memory\n", v->line,
+            v->name, r.variable->name);
         return false;
       }
       value >>= r.shift;
-      std::memcpy(reinterpret_cast<void*>(addresses_.at(&v) + r.byte_offset), &value, r.size);
+      std::memcpy(reinterpret_cast<void*>(addresses_.at(v) + r.byte_offset), &value, r.size);
     }
   }
   return true;
