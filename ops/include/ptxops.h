@@ -540,8 +540,9 @@ PTXOPS_API ptxopsStatus_t ptxopsMlaAppendRun(ptxopsPlan_t plan, const ptxopsMlaA
  *           that is named twice counts twice
  *
  * With a sink (FP32, one per head, any value but NaN), OUT is multiplied by exp(LSE) / (exp(LSE) +
- * exp(sink)); LSE is not. Codes become BF16(code * scale), rounded once (exact for scales that are powers of
- * two). Scales must be below 256: a larger one gives no number. The codes 0x7f and 0xff, e4m3's NaN, count as
+ * exp(sink)); LSE is not. Codes become BF16(code * scale), exact for scales that are powers of two, else
+ * rounded once but for a relative error of 2^-17 before (one value in some 256 is the other neighbour).
+ * Scales must be below 256: a larger one gives no number. The codes 0x7f and 0xff, e4m3's NaN, count as
  * +-480 (append marks a block that holds a NaN by its scale). Products, softmax, splits and flags as above.
  */
 typedef struct ptxopsMlaDecodeFp8Desc_t {
