@@ -42,6 +42,10 @@ struct Context {
 };
 using ContextPtr = std::shared_ptr<Context>;
 
+// Functions run without the GIL by a call guard. Not py::init: the guard would last while pybind11 enters the
+// new object into its table of instances, which the GIL protects. There the factory releases it itself.
+using Unlocked = py::call_guard<py::gil_scoped_release>;
+
 void register_errors(py::module_& m);
 void register_context(py::module_& m);
 void register_plans(py::module_& m);

@@ -7,7 +7,6 @@ namespace ptxops::python {
 namespace {
 
 using Address = ptxopsDevicePtr_t;
-using Unlocked = py::call_guard<py::gil_scoped_release>;
 
 struct Fp8GemmPlan : Plan {
   Fp8GemmPlan(ContextPtr c, const ptxopsFp8GemmDesc_t& d) : Plan(std::move(c)), desc(d) {
@@ -31,6 +30,7 @@ void register_fp8_gemm(py::module_& m) {
       .def(py::init([](ContextPtr c, int32_t form, int32_t group_layout, int64_t rows, int64_t n, int64_t k,
                        int64_t groups, int64_t expected_m, int64_t ld_sfa, int64_t ldd, int32_t out_type,
                        int32_t sm_count, bool weights_static) {
+             const py::gil_scoped_release release;
              ptxopsFp8GemmDesc_t d = PTXOPS_FP8_GEMM_DESC_INITIALIZER;
              d.form = form, d.group_layout = group_layout;
              d.m = rows, d.n = n, d.k = k, d.groups = groups;
@@ -41,7 +41,7 @@ void register_fp8_gemm(py::module_& m) {
            py::arg("context"), py::kw_only(), py::arg("form") = 0, py::arg("group_layout") = 0, py::arg("m"),
            py::arg("n"), py::arg("k"), py::arg("groups") = 1, py::arg("expected_m") = 0,
            py::arg("ld_sfa") = 0, py::arg("ldd") = 0, py::arg("out_type") = 0, py::arg("sm_count") = 0,
-           py::arg("weights_static") = false, Unlocked())
+           py::arg("weights_static") = false)
       .def("check_offsets",
            [](const Fp8GemmPlan& p, const py::buffer& offsets) {
              const py::buffer_info b = offsets.request();
@@ -81,13 +81,14 @@ void register_quantize(py::module_& m) {
   py::class_<QuantizePlan, Plan, std::shared_ptr<QuantizePlan>>(m, "QuantizePlan")
       .def(py::init([](ContextPtr c, int64_t rows, int64_t k, int64_t groups, int64_t source_rows,
                        int64_t ldx, int64_t ld_sf) {
+             const py::gil_scoped_release release;
              ptxopsQuantizeDesc_t d = PTXOPS_QUANTIZE_DESC_INITIALIZER;
              d.m = rows, d.k = k, d.groups = groups, d.source_rows = source_rows, d.ldx = ldx,
              d.ld_sf = ld_sf;
              return std::make_shared<QuantizePlan>(std::move(c), d);
            }),
            py::arg("context"), py::kw_only(), py::arg("m"), py::arg("k"), py::arg("groups") = 1,
-           py::arg("source_rows") = 0, py::arg("ldx") = 0, py::arg("ld_sf") = 0, Unlocked())
+           py::arg("source_rows") = 0, py::arg("ldx") = 0, py::arg("ld_sf") = 0)
       .def(
           "run",
           [](const QuantizePlan& p, Address x, Address q, Address sf, Address row_index, Address counts,
@@ -102,12 +103,13 @@ void register_quantize(py::module_& m) {
   py::class_<SwigluQuantizePlan, Plan, std::shared_ptr<SwigluQuantizePlan>>(m, "SwigluQuantizePlan")
       .def(
           py::init([](ContextPtr c, int64_t rows, int64_t width, int64_t groups, int64_t ldx, int64_t ld_sf) {
+            const py::gil_scoped_release release;
             ptxopsSwigluQuantizeDesc_t d = PTXOPS_SWIGLU_QUANTIZE_DESC_INITIALIZER;
             d.m = rows, d.width = width, d.groups = groups, d.ldx = ldx, d.ld_sf = ld_sf;
             return std::make_shared<SwigluQuantizePlan>(std::move(c), d);
           }),
           py::arg("context"), py::kw_only(), py::arg("m"), py::arg("width"), py::arg("groups") = 1,
-          py::arg("ldx") = 0, py::arg("ld_sf") = 0, Unlocked())
+          py::arg("ldx") = 0, py::arg("ld_sf") = 0)
       .def(
           "run",
           [](const SwigluQuantizePlan& p, Address x, Address q, Address sf, Address counts, uint64_t stream) {
@@ -134,12 +136,12 @@ struct WeightedScatterPlan : Plan {
 void register_rows(py::module_& m) {
   py::class_<GatherRowsPlan, Plan, std::shared_ptr<GatherRowsPlan>>(m, "GatherRowsPlan")
       .def(py::init([](ContextPtr c, int64_t rows, int64_t source_rows, int64_t hidden) {
+             const py::gil_scoped_release release;
              ptxopsGatherRowsDesc_t d = PTXOPS_GATHER_ROWS_DESC_INITIALIZER;
              d.m = rows, d.source_rows = source_rows, d.hidden = hidden;
              return std::make_shared<GatherRowsPlan>(std::move(c), d);
            }),
-           py::arg("context"), py::kw_only(), py::arg("m"), py::arg("source_rows"), py::arg("hidden"),
-           Unlocked())
+           py::arg("context"), py::kw_only(), py::arg("m"), py::arg("source_rows"), py::arg("hidden"))
       .def(
           "run",
           [](const GatherRowsPlan& p, Address x, Address row_index, Address y, uint64_t stream) {
@@ -152,12 +154,13 @@ void register_rows(py::module_& m) {
   py::class_<WeightedScatterPlan, Plan, std::shared_ptr<WeightedScatterPlan>>(m, "WeightedScatterPlan")
       .def(py::init([](ContextPtr c, int64_t tokens, int64_t rows, int64_t hidden, int64_t top_k,
                        int32_t out_type) {
+             const py::gil_scoped_release release;
              ptxopsWeightedScatterDesc_t d = PTXOPS_WEIGHTED_SCATTER_DESC_INITIALIZER;
              d.tokens = tokens, d.rows = rows, d.hidden = hidden, d.top_k = top_k, d.out_type = out_type;
              return std::make_shared<WeightedScatterPlan>(std::move(c), d);
            }),
            py::arg("context"), py::kw_only(), py::arg("tokens"), py::arg("rows"), py::arg("hidden"),
-           py::arg("top_k"), py::arg("out_type") = 0, Unlocked())
+           py::arg("top_k"), py::arg("out_type") = 0)
       .def(
           "run",
           [](const WeightedScatterPlan& p, Address y, Address row, Address weight, Address out,

@@ -105,6 +105,32 @@ def test_threads_share_plans_and_streams(ctx, rng):
     assert not failures, failures
 
 
+def test_threads_make_and_drop_objects(ctx):
+    """The library is called without the GIL; what pybind11 keeps of its objects may only be touched with it."""
+    interval = sys.getswitchinterval()
+    failures = []
+
+    def run(i):
+        try:
+            for n in range(4000):
+                kept = [ctx.empty((1 + i,), "int32"), ctx.stream(), ctx.timer()]
+                kept += [own.plan("gather_rows", m=1 + n % 7, source_rows=4, hidden=64)]
+        except BaseException as e:
+            failures.append(e)
+
+    own = ptxops.Context(plan_capacity=2)  # plans come and go too
+    threads = [threading.Thread(target=run, args=(i,)) for i in range(4)]
+    sys.setswitchinterval(1e-6)
+    try:
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert not failures, failures
+
+
 def test_a_running_kernel_leaves_the_interpreter_free(ctx, rng):
     """The GIL is released while the library works: another thread gets far during one long call."""
     tensors = operands(rng, 256, 512, 1024)
