@@ -63,6 +63,7 @@ int main(void) {
   TRY(ptxopsMemcpyToHost(context, lse, args.lse, sizeof lse, NULL));
   TRY(ptxopsPlanDestroy(append));
   TRY(ptxopsPlanDestroy(decode));
+  TRY(ptxopsContextDestroy(context));
   printf("OUT[1][15][511] = bf16 0x%04x, expected 0x4000; LSE[0][0] = %g, expected ln 100 = 4.60517\n",
          out[1][15][511], lse[0][0]);
   return out[1][15][511] != 0x4000 || !(lse[0][0] > 4.6051f && lse[0][0] < 4.6053f);

@@ -17,7 +17,7 @@ class Feed {
   T take() {
     T value{};
     const size_t n = std::min(rest_.size(), sizeof value);
-    std::memcpy(&value, rest_.data(), n);
+    std::copy_n(rest_.data(), n, reinterpret_cast<uint8_t*>(&value));
     rest_ = rest_.subspan(n);
     return value;
   }

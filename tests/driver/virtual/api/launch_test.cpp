@@ -9,7 +9,7 @@
 
 // What the parent's threads held is lost in a forked child, which LeakSanitizer therefore need not search.
 static bool is_forked_child = false;
-extern "C" int __lsan_is_turned_off() {
+extern "C" [[gnu::visibility("default")]] int __lsan_is_turned_off() {
   return is_forked_child;
 }
 
