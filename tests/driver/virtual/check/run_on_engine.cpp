@@ -7,9 +7,13 @@
 #include "driver/virtual/isa/ir.h"
 #include "driver/virtual/memory/memory.h"
 #include "tests/driver/virtual/check/run_twin.h"
+#include "tests/support/sanitizers.h"
 
 namespace ptxops::virt::testing {
 namespace {
+
+// Far more than any kernel takes; ThreadSanitizer makes the engine some fifty times slower.
+constexpr std::chrono::seconds kDeadline(test::kThreadSanitizer ? 3600 : 120);
 
 // Two devices: the launch's own and a peer.
 Memory& memory() {
@@ -88,7 +92,7 @@ Outcome run_on_engine(const Twin& twin, const std::string& ptx) {
   std::promise<LaunchResult> done;
   auto future = done.get_future();
   Engine::get().submit(std::move(d), [&](const LaunchResult& result) { done.set_value(result); });
-  if (future.wait_for(std::chrono::seconds(120)) != std::future_status::ready) {
+  if (future.wait_for(kDeadline) != std::future_status::ready) {
     std::fprintf(stderr, "%s: the kernel neither ends nor is reported\n", twin.name.c_str());
     std::abort();  // nothing can stop the grid
   }
