@@ -111,7 +111,7 @@ Harness::Harness(const Options& options) : options_(options), cases_(all_cases(o
       ++number;
       if (options_.only && options_.only != number) continue;
       if (c.name.find(options_.kernel) == std::string::npos) continue;
-      if (!options_.fault_class.empty() && options_.fault_class != info(m.fault).name) continue;
+      if (!options_.takes(info(m.fault))) continue;
       results_.push_back({number, &subject, std::move(m), {}, {}, {}});
     }
   }

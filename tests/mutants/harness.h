@@ -11,13 +11,19 @@
 namespace ptxops::mutants {
 
 struct Options {
-  std::string kernel, fault_class;  // only what contains the first, only this class; empty: all
-  size_t only = 0;                  // only this mutant's number; 0: all
+  // Only configurations whose name contains `kernel`; only this class, or "synchronisation". Empty: all.
+  std::string kernel, fault_class;
+  size_t only = 0;  // only this mutant's number; 0: all
   bool every_copy =
       false;            // mutate each copy of an unrolled or expanded line, not just the first and the last
   bool sample = false;  // one of each operator and case class, and no unchecked runs
   ProcessLimits limits;
   uint64_t seed = 1;
+
+  bool takes(const ClassInfo& c) const {
+    if (fault_class == "synchronisation") return c.kind != ClassKind::value;
+    return fault_class.empty() || fault_class == c.name;
+  }
 };
 
 struct Result {

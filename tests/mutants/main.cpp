@@ -19,7 +19,8 @@ int main(int argc, char** argv) {
       "the classes that must be complete without its right id, or a crash of the virtual device.");
   app.add_flag("--sample", options.sample, "a fixed spread, checked runs only");
   app.add_option("--kernel", options.kernel, "only configurations whose name contains this");
-  app.add_option("--class", options.fault_class, "only this class (--list names them)");
+  app.add_option("--class", options.fault_class,
+                 "only this class (--list names them), or 'synchronisation': all but those of values");
   app.add_option("--only", options.only, "only the mutant with this number, in full");
   app.add_option("--write-ptx", write_ptx, "with --only: write its text to this file");
   app.add_flag("--every-copy", options.every_copy,
