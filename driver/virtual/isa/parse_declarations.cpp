@@ -61,11 +61,11 @@ void Parser::registers() {
         fail_at(name.line, "Duplicate definition of '{}<{}>'; first defined in line {}", name.text, n.count,
                 old->line);
       }
-      ranges_.insert(name.text, n);
       add_registers(name.text, type, n.count, vector, name.line);
+      ranges_.insert(name.text, n);  // behind it: too many registers have no name
     } else {
-      declare(name.text, n);
       add_registers(name.text, type, 0, vector, name.line);
+      declare(name.text, n);
     }
   } while (accept(','));
   expect(';', ".reg");
