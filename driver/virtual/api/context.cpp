@@ -52,11 +52,13 @@ std::vector<WorkPtr> Context::dependencies(Stream& stream) {
 
 Work::Body Context::unless_faulted(Work::Body body) {
   if (!body) return body;
-  return [self = shared_from_this(), body = std::move(body)](Work& work) {
-    if (self->fault() != CUDA_SUCCESS)
+  return [self = shared_from_this(), body = std::move(body)](Work& work) mutable {
+    if (self->fault() != CUDA_SUCCESS) {
+      body = nullptr;  // a launch has lost its code when others can know that it is over, as one that ran
       work.finish(0);
-    else
+    } else {
       body(work);
+    }
   };
 }
 
