@@ -42,9 +42,19 @@ struct Context {
 };
 using ContextPtr = std::shared_ptr<Context>;
 
-// Functions run without the GIL by a call guard. Not py::init: the guard would last while pybind11 enters the
-// new object into its table of instances, which the GIL protects. There the factory releases it itself.
+// For functions that wait, or work for long: other threads go on meanwhile. Not for py::init, where the guard
+// would last while pybind11 enters the new object into its table of instances, which needs the GIL.
 using Unlocked = py::call_guard<py::gil_scoped_release>;
+
+// For py::init: T is made and destroyed without the GIL.
+template <class T, class... Args>
+std::shared_ptr<T> make_unlocked(Args&&... args) {
+  const py::gil_scoped_release release;
+  return std::shared_ptr<T>(new T(std::forward<Args>(args)...), [](T* object) {
+    const py::gil_scoped_release release_again;
+    delete object;
+  });
+}
 
 void register_errors(py::module_& m);
 void register_context(py::module_& m);

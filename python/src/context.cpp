@@ -53,16 +53,6 @@ struct Timer {
   ptxopsTimer_t handle = nullptr;
 };
 
-// Constructors and destructors of T may wait for the device; other threads go on meanwhile.
-template <class T, class... Args>
-std::shared_ptr<T> make_released(Args&&... args) {
-  const py::gil_scoped_release release;
-  return std::shared_ptr<T>(new T(std::forward<Args>(args)...), [](T* p) {
-    const py::gil_scoped_release release_too;
-    delete p;
-  });
-}
-
 py::buffer_info bytes_of(const py::buffer& object, const char* name, bool writable) {
   py::buffer_info info = object.request(writable);
   int64_t dense = info.itemsize;
@@ -119,17 +109,17 @@ void register_context(py::module_& m) {
           py::arg("stream") = 0, Unlocked());
 
   py::class_<Buffer, std::shared_ptr<Buffer>>(m, "Buffer")
-      .def(py::init([](ContextPtr c, size_t bytes) { return make_released<Buffer>(std::move(c), bytes); }),
+      .def(py::init([](ContextPtr c, size_t bytes) { return make_unlocked<Buffer>(std::move(c), bytes); }),
            py::arg("context"), py::arg("bytes"))
       .def_readonly("address", &Buffer::address)
       .def_readonly("size", &Buffer::size);
 
   py::class_<Stream, std::shared_ptr<Stream>>(m, "Stream")
-      .def(py::init([](ContextPtr c) { return make_released<Stream>(std::move(c)); }), py::arg("context"))
+      .def(py::init([](ContextPtr c) { return make_unlocked<Stream>(std::move(c)); }), py::arg("context"))
       .def_property_readonly("handle", [](const Stream& s) { return reinterpret_cast<uint64_t>(s.handle); });
 
   py::class_<Timer, std::shared_ptr<Timer>>(m, "Timer")
-      .def(py::init([](ContextPtr c) { return make_released<Timer>(std::move(c)); }), py::arg("context"))
+      .def(py::init([](ContextPtr c) { return make_unlocked<Timer>(std::move(c)); }), py::arg("context"))
       .def(
           "start", [](Timer& t, uint64_t stream) { check(ptxopsTimerStart(t.handle, stream_of(stream))); },
           py::arg("stream") = 0, Unlocked())

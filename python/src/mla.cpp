@@ -159,8 +159,11 @@ void register_plan(py::module_& m, const char* name, const Desc& desc_defaults,
                    const Args& args_defaults, const Field<Args> (&args_fields)[A], Run run) {
   constexpr bool kWorkspace =
       std::is_invocable_v<Run, ptxopsPlan_t, const Args*, ptxopsDevicePtr_t, size_t, ptxopsStream_t>;
+  using Create = ptxopsStatus_t (*)(ptxopsContext_t, const Desc*, ptxopsPlan_t*);
   struct OpPlan : Plan {
-    using Plan::Plan;
+    OpPlan(ContextPtr c, Create create, const Desc& desc) : Plan(std::move(c)) {
+      check(create(context->handle, &desc, &handle));
+    }
   };
   struct Launch {
     uint64_t workspace = 0, workspace_bytes = 0, stream = 0;
@@ -177,10 +180,7 @@ void register_plan(py::module_& m, const char* name, const Desc& desc_defaults,
       .def(py::init([=, &desc_fields](ContextPtr c, const py::kwargs& values) {
              Desc desc = desc_defaults;
              assign(values, fields_of(desc, desc_fields));
-             const py::gil_scoped_release release;
-             auto plan = std::make_shared<OpPlan>(std::move(c));
-             check(create(plan->context->handle, &desc, &plan->handle));
-             return plan;
+             return make_unlocked<OpPlan>(std::move(c), create, desc);
            }),
            signature(fields_of(desc_defaults, desc_fields)).c_str())
       .def(

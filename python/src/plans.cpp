@@ -30,13 +30,12 @@ void register_fp8_gemm(py::module_& m) {
       .def(py::init([](ContextPtr c, int32_t form, int32_t group_layout, int64_t rows, int64_t n, int64_t k,
                        int64_t groups, int64_t expected_m, int64_t ld_sfa, int64_t ldd, int32_t out_type,
                        int32_t sm_count, bool weights_static) {
-             const py::gil_scoped_release release;
              ptxopsFp8GemmDesc_t d = PTXOPS_FP8_GEMM_DESC_INITIALIZER;
              d.form = form, d.group_layout = group_layout;
              d.m = rows, d.n = n, d.k = k, d.groups = groups;
              d.expected_m = expected_m, d.ld_sfa = ld_sfa, d.ldd = ldd;
              d.out_type = out_type, d.sm_count = sm_count, d.weights_static = weights_static;
-             return std::make_shared<Fp8GemmPlan>(std::move(c), d);
+             return make_unlocked<Fp8GemmPlan>(std::move(c), d);
            }),
            py::arg("context"), py::kw_only(), py::arg("form") = 0, py::arg("group_layout") = 0, py::arg("m"),
            py::arg("n"), py::arg("k"), py::arg("groups") = 1, py::arg("expected_m") = 0,
@@ -81,11 +80,10 @@ void register_quantize(py::module_& m) {
   py::class_<QuantizePlan, Plan, std::shared_ptr<QuantizePlan>>(m, "QuantizePlan")
       .def(py::init([](ContextPtr c, int64_t rows, int64_t k, int64_t groups, int64_t source_rows,
                        int64_t ldx, int64_t ld_sf) {
-             const py::gil_scoped_release release;
              ptxopsQuantizeDesc_t d = PTXOPS_QUANTIZE_DESC_INITIALIZER;
              d.m = rows, d.k = k, d.groups = groups, d.source_rows = source_rows, d.ldx = ldx,
              d.ld_sf = ld_sf;
-             return std::make_shared<QuantizePlan>(std::move(c), d);
+             return make_unlocked<QuantizePlan>(std::move(c), d);
            }),
            py::arg("context"), py::kw_only(), py::arg("m"), py::arg("k"), py::arg("groups") = 1,
            py::arg("source_rows") = 0, py::arg("ldx") = 0, py::arg("ld_sf") = 0)
@@ -103,10 +101,9 @@ void register_quantize(py::module_& m) {
   py::class_<SwigluQuantizePlan, Plan, std::shared_ptr<SwigluQuantizePlan>>(m, "SwigluQuantizePlan")
       .def(
           py::init([](ContextPtr c, int64_t rows, int64_t width, int64_t groups, int64_t ldx, int64_t ld_sf) {
-            const py::gil_scoped_release release;
             ptxopsSwigluQuantizeDesc_t d = PTXOPS_SWIGLU_QUANTIZE_DESC_INITIALIZER;
             d.m = rows, d.width = width, d.groups = groups, d.ldx = ldx, d.ld_sf = ld_sf;
-            return std::make_shared<SwigluQuantizePlan>(std::move(c), d);
+            return make_unlocked<SwigluQuantizePlan>(std::move(c), d);
           }),
           py::arg("context"), py::kw_only(), py::arg("m"), py::arg("width"), py::arg("groups") = 1,
           py::arg("ldx") = 0, py::arg("ld_sf") = 0)
@@ -136,10 +133,9 @@ struct WeightedScatterPlan : Plan {
 void register_rows(py::module_& m) {
   py::class_<GatherRowsPlan, Plan, std::shared_ptr<GatherRowsPlan>>(m, "GatherRowsPlan")
       .def(py::init([](ContextPtr c, int64_t rows, int64_t source_rows, int64_t hidden) {
-             const py::gil_scoped_release release;
              ptxopsGatherRowsDesc_t d = PTXOPS_GATHER_ROWS_DESC_INITIALIZER;
              d.m = rows, d.source_rows = source_rows, d.hidden = hidden;
-             return std::make_shared<GatherRowsPlan>(std::move(c), d);
+             return make_unlocked<GatherRowsPlan>(std::move(c), d);
            }),
            py::arg("context"), py::kw_only(), py::arg("m"), py::arg("source_rows"), py::arg("hidden"))
       .def(
@@ -154,10 +150,9 @@ void register_rows(py::module_& m) {
   py::class_<WeightedScatterPlan, Plan, std::shared_ptr<WeightedScatterPlan>>(m, "WeightedScatterPlan")
       .def(py::init([](ContextPtr c, int64_t tokens, int64_t rows, int64_t hidden, int64_t top_k,
                        int32_t out_type) {
-             const py::gil_scoped_release release;
              ptxopsWeightedScatterDesc_t d = PTXOPS_WEIGHTED_SCATTER_DESC_INITIALIZER;
              d.tokens = tokens, d.rows = rows, d.hidden = hidden, d.top_k = top_k, d.out_type = out_type;
-             return std::make_shared<WeightedScatterPlan>(std::move(c), d);
+             return make_unlocked<WeightedScatterPlan>(std::move(c), d);
            }),
            py::arg("context"), py::kw_only(), py::arg("tokens"), py::arg("rows"), py::arg("hidden"),
            py::arg("top_k"), py::arg("out_type") = 0)

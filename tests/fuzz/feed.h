@@ -17,6 +17,7 @@ class Feed {
   T take() {
     T value{};
     const size_t n = std::min(rest_.size(), sizeof value);
+    // Not memcpy, for which a spent input may be nowhere.
     std::copy_n(rest_.data(), n, reinterpret_cast<uint8_t*>(&value));
     rest_ = rest_.subspan(n);
     return value;

@@ -54,7 +54,7 @@ Work::Body Context::unless_faulted(Work::Body body) {
   if (!body) return body;
   return [self = shared_from_this(), body = std::move(body)](Work& work) mutable {
     if (self->fault() != CUDA_SUCCESS) {
-      body = nullptr;  // a launch has lost its code when others can know that it is over, as one that ran
+      body = nullptr;  // before anybody can know: a launch lets go of its module, as one that runs does
       work.finish(0);
     } else {
       body(work);

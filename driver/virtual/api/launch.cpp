@@ -136,6 +136,7 @@ std::vector<std::byte> parameter_block(const Kernel& k, void** values, void** ex
     if (!buffer || !sized || size < block.size() || size > most)
       refuse(CUDA_ERROR_INVALID_VALUE, "parameter buffer of kernel {}: expected {} bytes, got {}{}", k.name,
              block.size(), size, buffer ? "" : " and no pointer");
+    // Not memcpy: without parameters, neither need be anywhere.
     std::copy_n(static_cast<const std::byte*>(buffer), block.size(), block.data());
     return block;
   }

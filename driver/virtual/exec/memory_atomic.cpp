@@ -19,19 +19,11 @@ bool locate(Warp& w, const Op& op, uint32_t lanes, uint32_t elements, LaneAccess
   if (!returns) ++w.cta->cluster->progress;
   return true;
 }
-template <class T>
-T peek(const std::byte* at) {
-  return __atomic_load_n(reinterpret_cast<const T*>(at), __ATOMIC_RELAXED);
-}
-template <>
-u128 peek(const std::byte* at) {
-  return static_cast<u128>(peek<uint64_t>(at + 8)) << 64 | peek<uint64_t>(at);
-}
 // Who polls by an atomic that changes nothing (a failing cas, an addition of 0) makes no progress. Another
 // cluster's update in between counts as ours, which does no harm.
 template <class T>
-void note_progress(Warp& w, const std::byte* at, T old) {
-  if (peek<T>(at) != old) ++w.cta->cluster->progress;
+void note_progress(Warp& w, std::byte* at, T old) {
+  if (load_atomic<T>(at, Order::relaxed) != old) ++w.cta->cluster->progress;
 }
 // What an atom has seen; a red observes nothing.
 void observe(Warp& w, const Op& op, uint32_t lanes, const LaneAccess& at) {

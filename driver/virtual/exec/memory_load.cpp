@@ -50,22 +50,6 @@ Step load(Warp& w, const Op& op, uint32_t lanes) {
   return done();
 }
 
-// A 16-byte load that is one access on every x86-64 processor. It writes back what it read, so the page must
-// be writable, which device memory is.
-__attribute__((target("cx16"))) u128 load128(std::byte* p) {
-  return __sync_val_compare_and_swap(reinterpret_cast<u128*>(p), u128{0}, u128{0});
-}
-
-template <class T>
-T load_atomic(std::byte* p, Order order) {
-  if constexpr (sizeof(T) == 16) {
-    return load128(p);
-  } else {
-    return __atomic_load_n(reinterpret_cast<T*>(p),
-                           order == Order::acquire ? __ATOMIC_ACQUIRE : __ATOMIC_RELAXED);
-  }
-}
-
 // Each element is one strong access; a vector is not atomic as a whole.
 template <class T, int V>
 Step load_strong(Warp& w, const Op& op, uint32_t lanes) {

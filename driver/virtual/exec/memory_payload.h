@@ -54,6 +54,23 @@ inline Access access_of(const Op& op, AccessKind kind, uint32_t bytes) {
           .non_coherent = (op.f & kNonCoherent) != 0};
 }
 
+// A 16-byte load that is one access on every x86-64 processor. It writes back what it read, so the page must
+// be writable, which device memory is.
+__attribute__((target("cx16"))) inline u128 load128(std::byte* p) {
+  return __sync_val_compare_and_swap(reinterpret_cast<u128*>(p), u128{0}, u128{0});
+}
+
+// One access of memory that other host threads may be writing.
+template <class T>
+T load_atomic(std::byte* p, Order order) {
+  if constexpr (sizeof(T) == 16) {
+    return load128(p);
+  } else {
+    return __atomic_load_n(reinterpret_cast<T*>(p),
+                           order == Order::acquire ? __ATOMIC_ACQUIRE : __ATOMIC_RELAXED);
+  }
+}
+
 // Issue cycles of moving `bytes` a lane: the load/store unit takes a warp instruction every second cycle and
 // moves 128 bytes a cycle.
 inline uint16_t access_cost(uint32_t bytes) {

@@ -62,7 +62,7 @@ void Parser::registers() {
                 old->line);
       }
       add_registers(name.text, type, n.count, vector, name.line);
-      ranges_.insert(name.text, n);  // behind it: too many registers have no name
+      ranges_.insert(name.text, n);  // last: a range that was refused must not be found
     } else {
       add_registers(name.text, type, 0, vector, name.line);
       declare(name.text, n);

@@ -12,7 +12,7 @@
 namespace ptxops::virt::testing {
 namespace {
 
-// Far more than any kernel takes; ThreadSanitizer makes the engine some fifty times slower.
+// Far more than any kernel takes. Under ThreadSanitizer the spinning ones take minutes.
 constexpr std::chrono::seconds kDeadline(test::kThreadSanitizer ? 3600 : 120);
 
 // Two devices: the launch's own and a peer.
