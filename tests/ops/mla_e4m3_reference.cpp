@@ -152,6 +152,7 @@ void expect_close(const MlaE4m3Data& data, const MlaResult& result) {
   Row row;
   int request = -1;
   double in_fp8 = 0;
+  int rows = 0;  // that have keys
   const double error = compare_rows(
       data.desc, result,
       [&](uint16_t bits) { return p.out_type == PTXOPS_BF16 ? from_bf16(bits) : from_f16(bits); },
@@ -163,13 +164,16 @@ void expect_close(const MlaE4m3Data& data, const MlaResult& result) {
           request = b;
         }
         row = reference_row(data, keys, b, t, h);
+        rows += std::isfinite(row.lse);
         for (size_t c = 0; c < kLatent; ++c)
           in_fp8 += (row.in_fp8[c] - row.out[c]) * (row.in_fp8[c] - row.out[c]);
         return row;
       });
-  // With scores of ordinary size the error is that of p in e4m3, and a little.
-  if (p.spread <= 2 && p.growth == 0) {
-    EXPECT_LE(std::sqrt(error), 1.1 * std::sqrt(in_fp8) + 1e-9) << "by norm";
+  // With scores of ordinary size the error is that of p in e4m3. A few weights make up a row's, and need not
+  // be rounded alike here and there: the ratio strays by 0.05 / sqrt(rows) (one deviation, of 60 seeds), with
+  // a long tail (0.22 / sqrt(rows), the largest of 1600).
+  if (p.spread <= 2 && p.growth == 0 && rows > 0) {
+    EXPECT_LE(std::sqrt(error), (1.01 + 0.5 / std::sqrt(rows)) * std::sqrt(in_fp8) + 1e-9) << "by norm";
   }
 }
 
